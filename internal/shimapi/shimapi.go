@@ -1,0 +1,167 @@
+// Package shimapi holds what the engine and a shim say to each other beyond
+// containerd's task service: the options of a Create call, the attach
+// protocol, the exit record, and where the files between them lie.
+//
+// It is a leaf: it imports nothing of bothy, so that the shim stays small and
+// the engine never reaches into the shim. All of it crosses a process boundary
+// or a reboot, so every message carries a version.
+package shimapi
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Version is the schema version of every message in this package.
+const Version = 1
+
+// CreateOptionsURL is the type URL of CreateOptions in the Options field (an
+// Any whose value is JSON) of a task CreateTaskRequest.
+const CreateOptionsURL = "bothy.v1.CreateOptions"
+
+// GuestOptionsURL is the type URL of GuestOptions in the Options field of the
+// CreateTaskRequest that a shim's host half sends to its guest.
+const GuestOptionsURL = "bothy.v1.GuestOptions"
+
+// Names of the files in a bundle directory (<exec-root>/c/<container id>).
+const (
+	SpecFile     = "config.json" // OCI runtime spec
+	TaskSocket   = "task.sock"   // ttrpc: containerd.task.v3.Task
+	AttachSocket = "io.sock"     // attach protocol, see AttachRequest
+	PidFile      = "shim.pid"    // decimal pid of the shim
+	ShimLog      = "shim.log"    // the shim's own messages and panics
+	ConsoleLog   = "console.log" // VM home: the guest kernel's console, bounded
+	RootfsDir    = "rootfs"      // where the last of the rootfs mounts goes
+	NetNSFile    = "netns"       // process home: the network namespace, bind-mounted in the shim's own mount namespace
+)
+
+// ExitFile is the name of the exit record in a container's state directory
+// (<data-root>/containers/<container id>); it survives a reboot.
+const ExitFile = "exit.json"
+
+// File descriptors that the engine hands to a shim it starts. Listeners are
+// made by the engine, so that it can connect before the shim has come up.
+const (
+	TaskListenerFD   = 3
+	AttachListenerFD = 4
+	NetworkFD        = 5 // first of the network's files: the network namespace (process) or one tap for each interface (vm)
+)
+
+// CreateOptions tells a shim what the task service's own fields cannot.
+type CreateOptions struct {
+	Version int `json:"version"`
+
+	// StateDir is the container's directory under the data root, an absolute
+	// host path: ExitFile is written there.
+	StateDir string `json:"stateDir"`
+
+	Log LogOptions `json:"log"`
+
+	// OpenStdin keeps the container's stdin open with nobody attached;
+	// StdinOnce closes it when the first attached client has gone.
+	OpenStdin bool `json:"openStdin,omitempty"`
+	StdinOnce bool `json:"stdinOnce,omitempty"`
+
+	// NetNS says that the file NetworkFD is the container's network namespace
+	// and is to be bind-mounted as NetNSFile, which the spec then names.
+	NetNS bool `json:"netns,omitempty"`
+
+	// Machine is set in the VM home and nil in the process home.
+	Machine *Machine `json:"machine,omitempty"`
+}
+
+// LogOptions says where a container's output is kept.
+type LogOptions struct {
+	// Driver is "json-file" (docker's format, one JSON object a line) or "none".
+	Driver string `json:"driver"`
+	// Path is the absolute host path of the json-file log.
+	Path string `json:"path,omitempty"`
+	// MaxSize is the size in bytes past which the file is rotated; 0: never.
+	MaxSize int64 `json:"maxSize,omitempty"`
+	// MaxFiles counts the files kept, the live one included; at least 1.
+	MaxFiles int `json:"maxFiles,omitempty"`
+}
+
+// Machine describes the virtual machine of one container. Paths are absolute
+// host paths, sizes bytes.
+type Machine struct {
+	QEMU      string `json:"qemu"`      // the QEMU system emulator
+	Accel     string `json:"accel"`     // "kvm" or "tcg"
+	Kernel    string `json:"kernel"`    // bzImage
+	Initramfs string `json:"initramfs"` // newc cpio with the shim as /init
+	Cmdline   string `json:"cmdline,omitempty"`
+	Memory    int64  `json:"memory"`
+	CPUs      int    `json:"cpus"`
+	// UID and GID are what QEMU runs as: no other process has them.
+	UID uint32 `json:"uid"`
+	GID uint32 `json:"gid"`
+	// Interfaces are in the order of their tap files, from NetworkFD on.
+	Interfaces []Interface `json:"interfaces,omitempty"`
+	// Files are the host files (absolute paths, each at most 1 MiB) that the
+	// spec bind-mounts and the guest gets a copy of: resolv.conf, hosts, hostname.
+	Files []string `json:"files,omitempty"`
+	// BootTimeout bounds the time from starting QEMU to the guest's first word.
+	BootTimeout time.Duration `json:"bootTimeout"`
+}
+
+// Interface is one network interface as the container sees it.
+type Interface struct {
+	Name      string   `json:"name"`      // "eth0"
+	MAC       string   `json:"mac"`       // "02:42:ac:11:00:02"
+	Addresses []string `json:"addresses"` // CIDR, "172.17.0.2/16"
+	Gateways  []string `json:"gateways,omitempty"`
+	MTU       int      `json:"mtu,omitempty"`
+}
+
+// GuestOptions is all that a guest needs to make one container: the host half
+// of the shim reads it together, the guest half applies it.
+type GuestOptions struct {
+	Version    int             `json:"version"`
+	Spec       json.RawMessage `json:"spec"` // OCI runtime spec
+	Files      []File          `json:"files,omitempty"`
+	Interfaces []Interface     `json:"interfaces,omitempty"`
+	NewNetNS   bool            `json:"newNetNS,omitempty"`
+	Time       time.Time       `json:"time"`    // the host's clock
+	Entropy    []byte          `json:"entropy"` // 32 bytes for the guest's random generator
+}
+
+// File is a file that the guest writes and bind-mounts where the spec has a
+// mount whose source is HostPath.
+type File struct {
+	HostPath string `json:"hostPath"`
+	Mode     uint32 `json:"mode"`
+	Data     []byte `json:"data"`
+}
+
+// AttachRequest is the first line (JSON, then "\n") that a client writes to
+// AttachSocket. The shim answers with one line, AttachResponse. After that the
+// connection carries output from the shim, raw if the response says TTY, else
+// in docker's multiplexed frames, and stdin to it, raw; a client that closes
+// its writing side ends its stdin. The shim closes when output has ended.
+// A connection that is registered before Start sees the very first byte.
+type AttachRequest struct {
+	Version int    `json:"version"`
+	ExecID  string `json:"execID,omitempty"`
+	Stdin   bool   `json:"stdin,omitempty"`
+	Stdout  bool   `json:"stdout,omitempty"`
+	Stderr  bool   `json:"stderr,omitempty"`
+}
+
+// AttachResponse answers an AttachRequest; Error is empty on success.
+type AttachResponse struct {
+	Error string `json:"error,omitempty"`
+	TTY   bool   `json:"tty,omitempty"`
+}
+
+// Exit is the exit record of a container's first process, written once by its
+// shim, atomically, before Wait answers.
+type Exit struct {
+	Version   int       `json:"version"`
+	Pid       int       `json:"pid"`
+	Status    int       `json:"status"` // 0 to 255; 128+n for signal n
+	ExitedAt  time.Time `json:"exitedAt"`
+	OOMKilled bool      `json:"oomKilled,omitempty"`
+	// Error says why the record was written by someone other than the process's
+	// end: the machine died, the shim was killed.
+	Error string `json:"error,omitempty"`
+}
