@@ -3,22 +3,29 @@ package dockerapi
 import (
 	"context"
 	"io"
-	"net"
 	"time"
+
+	"bothy/internal/engineapi"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
-	"github.com/moby/moby/api/types/jsonstream"
-	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/system"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Filters are a request's filters: key to set of values, as docker's clients
-// send them ({"label":{"a=b":true}} or, from old ones, {"label":["a=b"]}).
-type Filters map[string]map[string]bool
+// The requests and answers are the engine's; see package engineapi.
+type (
+	Filters       = engineapi.Filters
+	Progress      = engineapi.Progress
+	CreateRequest = engineapi.CreateRequest
+	AttachRequest = engineapi.AttachRequest
+	Conn          = engineapi.Conn
+	LogsRequest   = engineapi.LogsRequest
+	LogLine       = engineapi.LogLine
+	Logs          = engineapi.Logs
+)
 
 // System answers for the engine as a whole.
 type System interface {
@@ -30,9 +37,6 @@ type System interface {
 	// ctx ends; a subscriber that falls too far behind has its channel closed.
 	Subscribe(ctx context.Context, since, until time.Time, filters Filters) ([]events.Message, <-chan events.Message, error)
 }
-
-// Progress is called in order, from one goroutine at a time.
-type Progress func(jsonstream.Message)
 
 // Images is the engine's image side. A ref is what a user typed: a name, a
 // name with tag or digest, an ID or a unique prefix of one.
@@ -47,56 +51,6 @@ type Images interface {
 	InspectImage(ctx context.Context, ref string) (*image.InspectResponse, error)
 	TagImage(ctx context.Context, ref, repo, tag string) error
 	RemoveImage(ctx context.Context, ref string, force, noPrune bool) ([]image.DeleteResponse, error)
-}
-
-// CreateRequest is the body and query of POST /containers/create, decoded.
-type CreateRequest struct {
-	Name       string
-	Platform   *ocispec.Platform
-	Config     *container.Config
-	HostConfig *container.HostConfig
-	Networking *network.NetworkingConfig
-}
-
-// AttachRequest says what of a container a client wants to be joined to.
-type AttachRequest struct {
-	Stdin, Stdout, Stderr bool
-	Logs, Stream          bool
-	DetachKeys            string
-	// Open answers the client and hands over its connection; the engine calls
-	// it once it knows that the request is good, and closes what it returns.
-	// tty says that the stream is raw, not multiplexed.
-	Open func(tty bool) (Conn, error)
-}
-
-// Conn is a hijacked connection: bytes that the client sent with its request
-// are read first.
-type Conn interface {
-	net.Conn
-	CloseWrite() error
-}
-
-// LogsRequest selects the lines of a container's log.
-type LogsRequest struct {
-	Stdout, Stderr, Follow bool
-	Since, Until           time.Time // zero: no bound
-	Tail                   int       // -1: all
-}
-
-// LogLine is one line of output, or a part of a long one, as it was written
-// (its newline included).
-type LogLine struct {
-	Stream string // "stdout" or "stderr"
-	Time   time.Time
-	Data   []byte
-}
-
-// Logs is a container's log being read. Next returns io.EOF at the end, for
-// Follow when the container has ended and all was read.
-type Logs interface {
-	TTY() bool
-	Next(ctx context.Context) (LogLine, error)
-	Close() error
 }
 
 // Containers is the engine's container side. A ref is a full ID, a name, or a

@@ -1,0 +1,73 @@
+// Package engineapi holds the plain requests and answers between the engine
+// and whoever serves it to clients. It is a leaf, so that the engine need not
+// know HTTP and the HTTP side need not link the engine's stores.
+package engineapi
+
+import (
+	"context"
+	"io"
+	"net"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/jsonstream"
+	"github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Filters are a request's filters: key to set of values, as docker's clients
+// send them ({"label":{"a=b":true}} or, from old ones, {"label":["a=b"]}).
+type Filters map[string]map[string]bool
+
+// Progress is called in order, from one goroutine at a time.
+type Progress func(jsonstream.Message)
+
+// CreateRequest is the body and query of POST /containers/create, decoded.
+type CreateRequest struct {
+	Name       string
+	Platform   *ocispec.Platform
+	Config     *container.Config
+	HostConfig *container.HostConfig
+	Networking *network.NetworkingConfig
+}
+
+// AttachRequest says what of a container a client wants to be joined to.
+type AttachRequest struct {
+	Stdin, Stdout, Stderr bool
+	Logs, Stream          bool
+	DetachKeys            string
+	// Open answers the client and hands over its connection; the engine calls
+	// it once it knows that the request is good, and closes what it returns.
+	// tty says that the stream is raw, not multiplexed.
+	Open func(tty bool) (Conn, error)
+}
+
+// Conn is a hijacked connection: bytes that the client sent with its request
+// are read first.
+type Conn interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// LogsRequest selects the lines of a container's log.
+type LogsRequest struct {
+	Stdout, Stderr, Follow bool
+	Since, Until           time.Time // zero: no bound
+	Tail                   int       // -1: all
+}
+
+// LogLine is one line of output, or a part of a long one, as it was written
+// (its newline included).
+type LogLine struct {
+	Stream string // "stdout" or "stderr"
+	Time   time.Time
+	Data   []byte
+}
+
+// Logs is a container's log being read. Next returns io.EOF at the end, for
+// Follow when the container has ended and all was read.
+type Logs interface {
+	TTY() bool
+	Next(ctx context.Context) (LogLine, error)
+	io.Closer
+}
