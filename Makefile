@@ -1,0 +1,57 @@
+# Targets: deps build images run test bench lint install clean, and the slow suites by name.
+SHELL := /bin/bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PREFIX ?= /usr/local
+BIN := bin
+
+# The engine and the CLI are pure Go. The shim is static C and Go: libcontainer
+# needs cgo; the no_* tags keep gRPC and CRIU out of a program that is paid for
+# once a container.
+GO_TAGS := netgo osusergo
+SHIM_TAGS := seccomp netgo osusergo no_grpc runc_nocriu grpcnotrace
+LDFLAGS := -s -w -X bothy/internal/version.Version=$(VERSION)
+SHIM := containerd-shim-bothy-v2
+
+.PHONY: deps build images run test unit e2e race bench lint install uninstall clean fuzz
+
+deps: ## the Debian packages and the guest kernel
+	scripts/deps
+
+build: ## the three programs into bin/
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build -trimpath -tags "$(GO_TAGS)" -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/bothy ./cmd/bothyd
+	CGO_ENABLED=1 go build -trimpath -tags "$(SHIM_TAGS)" -ldflags "$(LDFLAGS) -extldflags -static" -o $(BIN)/$(SHIM) ./cmd/$(SHIM)
+
+images: deps ## the sample images busybox and debian:bookworm, made once and kept
+	scripts/images
+
+run: deps build images ## the Debian image in both homes, side by side
+	scripts/run
+
+test: deps build images ## all tests, both homes
+	scripts/test
+
+unit: ## the unit tests alone
+	scripts/test unit
+
+e2e: build images ## the end-to-end tests alone
+	scripts/test e2e
+
+race: ## the unit tests with the race detector
+	scripts/test race
+
+bench: deps build images ## run --rm busybox echo hi: bothy, docker, podman
+	scripts/bench
+
+lint: ## gofmt, go vet, staticcheck
+	scripts/lint
+
+install: build ## into PREFIX (default /usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(BIN)/bothy $(BIN)/bothyd $(BIN)/$(SHIM) $(DESTDIR)$(PREFIX)/bin/
+
+uninstall: ## the installed programs
+	rm -f $(DESTDIR)$(PREFIX)/bin/{bothy,bothyd,$(SHIM)}
+
+clean: ## what was built; the sample images stay
+	rm -rf $(BIN) build
