@@ -1,0 +1,107 @@
+// Package e2e tries bothy as its users do: the built programs, the stock docker
+// CLI, sample images made from Debian packages, both homes. All of it runs in
+// network, mount and process namespaces of its own, and the tests fail if
+// anything is left on the host when they have ended.
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// roleEnv says which process of the suite this is: "" the one that go test
+// started, "inside" the tests in their own namespaces, "outside" the network
+// that the tests' host is connected to.
+const roleEnv = "BOTHY_E2E_ROLE"
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleEnv) {
+	case "outside":
+		serveOutside()
+	case "inside":
+		os.Exit(runInside(m))
+	default:
+		os.Exit(runTests())
+	}
+}
+
+// runTests starts this program again inside its own namespaces and compares
+// the host before and after.
+func runTests() int {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "e2e: the end-to-end tests need root (namespaces, networks, cgroups): run `sudo make test`")
+		return 1
+	}
+	before, err := takeStock()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: taking stock of the host:", err)
+		return 1
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), roleEnv+"=inside")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID, Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
+	status := 0
+	if err := cmd.Run(); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			fmt.Fprintln(os.Stderr, "e2e: starting the tests in namespaces of their own:", err)
+		}
+		status = 1
+	}
+	after, err := takeStock()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: taking stock of the host:", err)
+		return 1
+	}
+	for _, left := range after.since(before) {
+		fmt.Fprintln(os.Stderr, "e2e: left behind on the host:", left)
+		status = 1
+	}
+	return status
+}
+
+// runInside is the suite proper: PID 1 of its process namespace.
+func runInside(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "bothy-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := enterNamespaces(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: setting up the tests' namespaces:", err)
+		return 1
+	}
+	stopOutside, err := startOutside()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: making a network outside:", err)
+		return 1
+	}
+	defer stopOutside()
+	shared.dir = dir
+	status := m.Run()
+	if err := shared.stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: stopping the engine:", err)
+		status = 1
+	}
+	return status
+}
+
+// enterNamespaces makes the new mount and process namespaces usable: a /proc
+// that shows the latter, and no mount that travels back to the host.
+func enterNamespaces() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("mounting /proc: %w", err)
+	}
+	return nil
+}
