@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const startLimit = 60 * time.Second
+
+// startBothy starts bothyd on roots of its own with the busybox image in it.
+func startBothy(dir, rootfs string, rounds, vmRounds int) ([]*contender, func(), error) {
+	bin, err := filepath.Abs("bin")
+	if err != nil {
+		return nil, nil, err
+	}
+	root := filepath.Join(dir, "bothy")
+	socket := filepath.Join(root, "bothy.sock")
+	stop, err := startDaemon(root, socket, filepath.Join(bin, "bothyd"), "--data-root", filepath.Join(root, "data"), "--exec-root", filepath.Join(root, "run"),
+		"--pidfile", filepath.Join(root, "pid"), "--config-file", filepath.Join(root, "daemon.json"), "--bridge", "bothybench", "-H", "unix://"+socket)
+	if err != nil {
+		return nil, nil, err
+	}
+	env := []string{"DOCKER_HOST=unix://" + socket, "DOCKER_CONFIG=" + root}
+	cli := filepath.Join(bin, "bothy")
+	if err := do(env, cli, "import", rootfs, "busybox"); err != nil {
+		stop()
+		return nil, nil, err
+	}
+	run := func(name string, rounds int, flags ...string) *contender {
+		return &contender{name: name, rounds: rounds, env: env, command: append(append([]string{cli, "run", "--rm"}, flags...), "busybox", "echo", "hi")}
+	}
+	contenders := []*contender{
+		run("bothy process", rounds),
+		run("bothy process, no network", rounds, "--network", "none"),
+		run("bothy vm", vmRounds, "--isolation", "vm"),
+	}
+	if bare, err := bareMachine(env, cli, filepath.Join(root, "run"), vmRounds); err == nil {
+		contenders = append(contenders, bare)
+	} else {
+		contenders = append(contenders, &contender{name: bareName, problem: err})
+	}
+	return contenders, stop, nil
+}
+
+// startDocker starts Docker's engine where dockerd is installed.
+func startDocker(dir, rootfs string, rounds, _ int) ([]*contender, func(), error) {
+	dockerd, err := exec.LookPath("dockerd")
+	if err != nil {
+		return nil, func() {}, nil
+	}
+	root := filepath.Join(dir, "docker")
+	socket := filepath.Join(root, "docker.sock")
+	stop, err := startDaemon(root, socket, dockerd, "--data-root", filepath.Join(root, "data"), "--exec-root", filepath.Join(root, "run"),
+		"--pidfile", filepath.Join(root, "pid"), "--config-file", filepath.Join(root, "daemon.json"), "-H", "unix://"+socket)
+	if err != nil {
+		return []*contender{{name: "docker", problem: err}}, func() {}, nil
+	}
+	env := []string{"DOCKER_HOST=unix://" + socket, "DOCKER_CONFIG=" + root}
+	if err := do(env, "docker", "import", rootfs, "busybox"); err != nil {
+		return []*contender{{name: "docker", problem: err}}, stop, nil
+	}
+	return []*contender{
+		{name: "docker", rounds: rounds, env: env, command: []string{"docker", "run", "--rm", "busybox", "echo", "hi"}},
+		{name: "docker, no network", rounds: rounds, env: env, command: []string{"docker", "run", "--rm", "--network", "none", "busybox", "echo", "hi"}},
+	}, stop, nil
+}
+
+// startPodman makes a store for Podman, with runc: crun refuses a host whose
+// cgroups are in part v1.
+func startPodman(dir, rootfs string, rounds, _ int) ([]*contender, func(), error) {
+	podman, err := exec.LookPath("podman")
+	if err != nil {
+		return nil, func() {}, nil
+	}
+	root := filepath.Join(dir, "podman")
+	base := []string{podman, "--root", filepath.Join(root, "root"), "--runroot", filepath.Join(root, "run"), "--runtime", "runc", "--cgroup-manager", "cgroupfs"}
+	if err := do(nil, base[0], append(base[1:], "import", rootfs, "localhost/busybox")...); err != nil {
+		return []*contender{{name: "podman", problem: err}}, func() {}, nil
+	}
+	stop := func() {
+		_ = do(nil, base[0], append(base[1:], "system", "reset", "--force")...)
+		_ = exec.Command("umount", "-R", filepath.Join(root, "root", "overlay")).Run()
+	}
+	run := func(flags ...string) []string {
+		return append(append(append([]string{}, base...), append([]string{"run", "--rm"}, flags...)...), "localhost/busybox", "echo", "hi")
+	}
+	return []*contender{
+		{name: "podman", rounds: rounds, command: run()},
+		{name: "podman, no network", rounds: rounds, command: run("--network", "none")},
+	}, stop, nil
+}
+
+func do(env []string, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %v: %w: %s", filepath.Base(name), args, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// startDaemon starts an engine and waits until it listens; stop ends it.
+func startDaemon(root, socket, path string, args ...string) (stop func(), err error) {
+	if err := os.MkdirAll(root, 0o711); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(root, "log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(path, args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	stop = func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(startLimit):
+			_ = cmd.Process.Kill()
+		}
+	}
+	for deadline := time.Now().Add(startLimit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if c, err := net.Dial("unix", socket); err == nil {
+			return stop, c.Close()
+		}
+		select {
+		case err := <-ended:
+			said, _ := os.ReadFile(log.Name())
+			return nil, fmt.Errorf("%s ended: %v: %s", filepath.Base(path), err, bytes.TrimSpace(said[max(0, len(said)-500):]))
+		default:
+		}
+	}
+	stop()
+	return nil, errors.New(filepath.Base(path) + " did not listen in time")
+}
