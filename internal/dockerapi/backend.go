@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/system"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -36,6 +37,14 @@ type System interface {
 	// Subscribe gives past events since (zero: none) and then live ones until
 	// ctx ends; a subscriber that falls too far behind has its channel closed.
 	Subscribe(ctx context.Context, since, until time.Time, filters Filters) ([]events.Message, <-chan events.Message, error)
+}
+
+// Networks is the engine's network side. It is asked for separately: an engine
+// without it answers "not served yet".
+type Networks interface {
+	ListNetworks(ctx context.Context, filters Filters) ([]network.Inspect, error)
+	// InspectNetwork takes a full ID, a name, or a unique prefix of an ID.
+	InspectNetwork(ctx context.Context, ref string) (*network.Inspect, error)
 }
 
 // Images is the engine's image side. A ref is what a user typed: a name, a

@@ -1,0 +1,78 @@
+package dockerapi
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/moby/moby/api/types"
+)
+
+// attachContainer joins the client's connection to a container's stdio: HTTP
+// ends and bytes begin, in docker's "tcp" upgrade or, for old clients, after a
+// bare 200.
+func (s *Server) attachContainer(w http.ResponseWriter, r *request) error {
+	_, upgrade := r.Header["Upgrade"]
+	opened := false
+	req := AttachRequest{
+		Stdin: r.boolean("stdin"), Stdout: r.boolean("stdout"), Stderr: r.boolean("stderr"),
+		Logs: r.boolean("logs"), Stream: r.boolean("stream"),
+		DetachKeys: r.query.Get("detachKeys"),
+		Open: func(tty bool) (Conn, error) {
+			opened = true
+			return hijack(w, upgrade, streamType(tty, r.version))
+		},
+	}
+	err := s.backend.AttachContainer(r.Context(), r.name(), req)
+	if opened && err != nil {
+		s.log.Debug("attach ended", "container", r.name(), "error", err)
+		return nil
+	}
+	return err
+}
+
+// streamType is the content type of a container's output.
+func streamType(tty bool, version APIVersion) string {
+	if !tty && !version.before("1.42") {
+		return types.MediaTypeMultiplexedStream
+	}
+	return types.MediaTypeRawStream
+}
+
+// hijack takes over the connection and answers the client.
+func hijack(w http.ResponseWriter, upgrade bool, contentType string) (Conn, error) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("taking over the client's connection: %w", err)
+	}
+	answer := "HTTP/1.1 200 OK\r\nContent-Type: " + types.MediaTypeRawStream + "\r\n\r\n"
+	if upgrade {
+		answer = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + contentType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+	}
+	_ = conn.SetDeadline(time.Time{})
+	if _, err := conn.Write([]byte(answer)); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("answering the client: %w", err)
+	}
+	return &hijackedConn{Conn: conn, buffered: buffered.Reader}, nil
+}
+
+// hijackedConn reads what the client sent with its request first.
+type hijackedConn struct {
+	net.Conn
+	buffered *bufio.Reader
+}
+
+func (c *hijackedConn) Read(p []byte) (int, error) {
+	return c.buffered.Read(p)
+}
+
+// CloseWrite tells the client that no more output follows.
+func (c *hijackedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
