@@ -77,7 +77,7 @@ var stopped = []string{"KVM internal error", "kvm run failed"}
 func arguments(image, accel string) []string {
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-machine", "q35,accel="+accel+",usb=off,smbus=off,sata=off,vmport=off,hpet=off",
+		"-machine", "q35,accel=" + accel + ",usb=off,smbus=off,sata=off,vmport=off,hpet=off",
 		"-cpu", "max", "-m", "128",
 		"-serial", "stdio",
 		"-kernel", image, "-initrd", "/proc/self/fd/3",
