@@ -42,6 +42,8 @@ type Server struct {
 	log     *slog.Logger
 	server  string // the Server header
 	routes  []route
+	stopped context.Context // ends all streams
+	stop    context.CancelFunc
 }
 
 // New gives the API over backend.
@@ -54,8 +56,24 @@ func New(backend Backend, opts Options) *Server {
 		log:     opts.Log,
 		server:  fmt.Sprintf("bothy/%s (%s)", opts.ServerVersion, runtime.GOOS),
 	}
+	s.stopped, s.stop = context.WithCancel(context.Background())
 	s.routes = s.table()
 	return s
+}
+
+// Stop ends the answers that would otherwise go on until their client leaves:
+// events, followed logs, waits, attached stdio. It may be called twice.
+func (s *Server) Stop() { s.stop() }
+
+// streaming makes a handler's context end with Stop.
+func (s *Server) streaming(handle handler) handler {
+	return func(w http.ResponseWriter, r *request) error {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(s.stopped, cancel)()
+		r.Request = r.WithContext(ctx)
+		return handle(w, r)
+	}
 }
 
 // ServeHTTP finds the request's handler, runs it, and turns its error into an

@@ -1,0 +1,42 @@
+package daemon
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// logger gives bothyd's own log, written to w.
+func (c *Config) logger(w io.Writer) (*slog.Logger, error) {
+	level, err := logLevel(c.LogLevel)
+	if err != nil {
+		return nil, err
+	}
+	if c.Debug {
+		level = slog.LevelDebug
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, opts)), nil
+}
+
+// levelFatal is above all that is logged while bothyd runs.
+const levelFatal = slog.LevelError + 4
+
+func logLevel(name string) (slog.Level, error) {
+	switch name {
+	case "trace", "debug":
+		return slog.LevelDebug, nil
+	case "info":
+		return slog.LevelInfo, nil
+	case "warn", "warning":
+		return slog.LevelWarn, nil
+	case "error":
+		return slog.LevelError, nil
+	case "fatal", "panic":
+		return levelFatal, nil
+	}
+	return 0, fmt.Errorf("--log-level %q: choose debug, info, warn, error or fatal", name)
+}
