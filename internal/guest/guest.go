@@ -1,0 +1,203 @@
+// Package guest is PID 1 of a virtual machine: it makes the machine's file
+// systems, loads its kernel modules, and serves the executor over the link to
+// the host. A Create request brings what only the guest can apply: the spec,
+// the clock, random bytes, the network's settings.
+//
+// It runs in a guest that boots for one container and powers off with it. It
+// trusts the host and knows nothing outside its machine.
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/ttrpc"
+	"github.com/hashicorp/yamux"
+
+	"bothy/internal/executor"
+	"bothy/internal/vm/link"
+)
+
+// upLine is what the console shows first of PID 1.
+const upLine = "bothy: guest is up\n"
+
+// executorRoot is where libcontainer keeps its state.
+const executorRoot = "/run/executor"
+
+// Main is the whole life of PID 1. It does not return: the machine powers off,
+// or, if it cannot even do what it is for, the kernel panics and the host sees
+// the reason on the console.
+func Main() {
+	_, _ = os.Stdout.WriteString(upLine)
+	g := &guest{}
+	err := g.run()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bothy: %v\n", err)
+	}
+	powerOff()
+}
+
+// guest is the machine as PID 1 sees it.
+type guest struct {
+	trace   tracer
+	session *yamux.Session
+	task    *task
+}
+
+// run serves the host until it asks for the end or is gone.
+func (g *guest) run() error {
+	if err := mountAll(); err != nil {
+		return err
+	}
+	g.trace = newTracer()
+	g.trace.mark("file systems")
+	uevents, err := listenUevents()
+	if err != nil {
+		return err
+	}
+	defer uevents.close()
+	if err := loadModules(modulesDir); err != nil {
+		return err
+	}
+	g.trace.mark("modules")
+	port, err := openPort(uevents)
+	if err != nil {
+		return err
+	}
+	g.trace.mark("port")
+	if g.session, err = link.Guest(port); err != nil {
+		return err
+	}
+	defer g.session.Close()
+	g.trace.mark("link")
+	if err := g.prepare(uevents); err != nil {
+		return err
+	}
+	g.trace.mark("executor")
+	return g.serve()
+}
+
+// prepare makes the task service.
+func (g *guest) prepare(u *uevents) error {
+	service, err := executor.New(executor.Options{
+		Root:         executorRoot,
+		Streams:      streams{g.session},
+		Reaper:       executor.NewReaper(),
+		ResolveMount: (&disks{uevents: u}).resolve,
+	})
+	if err != nil {
+		return err
+	}
+	g.task = newTask(service, &g.trace, u)
+	return nil
+}
+
+// serve answers the host's calls on the stream that it opens.
+func (g *guest) serve() error {
+	stream, err := g.session.AcceptStream()
+	if err != nil {
+		return fmt.Errorf("waiting for the host's calls: %w", err)
+	}
+	h, err := link.ReadHeader(stream)
+	if err != nil {
+		return err
+	}
+	if h.Kind != link.Task {
+		return fmt.Errorf("the host opened a stream for %s", h.Kind)
+	}
+	server, err := ttrpc.NewServer()
+	if err != nil {
+		return err
+	}
+	taskAPI.RegisterTTRPCTaskService(server, g.task)
+	go func() { _ = server.Serve(context.Background(), newOneConn(stream)) }()
+	select {
+	case <-g.task.done:
+	case <-g.session.CloseChan():
+		return errors.New("the host is gone")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// oneConn is a listener of one connection that is there already.
+type oneConn struct {
+	conn chan net.Conn
+	done chan struct{}
+	addr net.Addr
+}
+
+func newOneConn(c net.Conn) *oneConn {
+	l := &oneConn{conn: make(chan net.Conn, 1), done: make(chan struct{}), addr: c.LocalAddr()}
+	l.conn <- c
+	return l
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *oneConn) Close() error   { close(l.done); return nil }
+func (l *oneConn) Addr() net.Addr { return l.addr }
+
+// streams opens standard streams as streams of the link.
+type streams struct{ session *yamux.Session }
+
+func (s streams) OpenInput(_ context.Context, name string) (io.ReadCloser, error) {
+	return s.open(link.Header{Kind: link.Input, Name: name})
+}
+
+func (s streams) OpenOutput(_ context.Context, name string) (io.WriteCloser, error) {
+	return s.open(link.Header{Kind: link.Output, Name: name})
+}
+
+func (s streams) open(h link.Header) (net.Conn, error) {
+	stream, err := s.session.OpenStream()
+	if err != nil {
+		return nil, fmt.Errorf("opening a stream to the host: %w", err)
+	}
+	if err := link.WriteHeader(stream, h); err != nil {
+		stream.Close()
+		return nil, err
+	}
+	return stream, nil
+}
+
+// debugWord on the kernel's command line makes PID 1 write to the console when
+// each step of the start has ended.
+const debugWord = "bothy.debug"
+
+// tracer writes the time since the kernel's start after each step.
+type tracer struct{ on bool }
+
+func newTracer() tracer {
+	line, _ := os.ReadFile("/proc/cmdline")
+	for _, word := range strings.Fields(string(line)) {
+		if word == debugWord {
+			return tracer{on: true}
+		}
+	}
+	return tracer{}
+}
+
+func (t *tracer) mark(step string) {
+	if t.on {
+		fmt.Fprintf(os.Stdout, "bothy: %7.3f %s\n", uptime().Seconds(), step)
+	}
+}

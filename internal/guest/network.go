@@ -1,0 +1,196 @@
+package guest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"bothy/internal/shimapi"
+)
+
+// netnsDir holds the network namespaces of containers.
+const netnsDir = "/run/netns"
+
+// setUpNetwork gives the interfaces their settings, in a network namespace of
+// its own if the options say so. It returns that namespace's path.
+func setUpNetwork(id string, o *shimapi.GuestOptions, u *uevents) (string, error) {
+	links, err := findLinks(o.Interfaces, u)
+	if err != nil {
+		return "", err
+	}
+	if !o.NewNetNS {
+		return "", configure(o.Interfaces, links)
+	}
+	path := filepath.Join(netnsDir, id)
+	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		return "", err
+	}
+	return path, inNewNetNS(path, links, func() error { return configure(o.Interfaces, links) })
+}
+
+// findLinks waits for the interfaces, which are known by their addresses.
+func findLinks(interfaces []shimapi.Interface, u *uevents) ([]netlink.Link, error) {
+	if len(interfaces) == 0 {
+		return nil, nil
+	}
+	found := make([]netlink.Link, len(interfaces))
+	err := u.until("a network interface", func() (bool, error) {
+		all, err := netlink.LinkList()
+		if err != nil {
+			return false, err
+		}
+		missing := false
+		for i, want := range interfaces {
+			mac, err := net.ParseMAC(want.MAC)
+			if err != nil {
+				return false, err
+			}
+			found[i] = linkByMAC(all, mac)
+			missing = missing || found[i] == nil
+		}
+		return !missing, nil
+	})
+	return found, err
+}
+
+func linkByMAC(links []netlink.Link, mac net.HardwareAddr) netlink.Link {
+	for _, l := range links {
+		if l.Attrs().HardwareAddr.String() == mac.String() {
+			return l
+		}
+	}
+	return nil
+}
+
+// inNewNetNS makes a network namespace, keeps it at path, moves links there and
+// runs f in it.
+func inNewNetNS(path string, links []netlink.Link, f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends in the namespace
+		result <- func() error {
+			outside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+			if err != nil {
+				return err
+			}
+			defer outside.Close()
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return fmt.Errorf("making a network namespace: %w", err)
+			}
+			if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+				return fmt.Errorf("keeping the network namespace: %w", err)
+			}
+			inside, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer inside.Close()
+			for _, l := range links {
+				if err := outside.LinkSetNsFd(l, int(inside.Fd())); err != nil {
+					return fmt.Errorf("moving a network interface: %w", err)
+				}
+			}
+			return f()
+		}()
+	}()
+	return <-result
+}
+
+// configure sets up the loopback interface and the links in the namespace of the
+// thread.
+func configure(interfaces []shimapi.Interface, links []netlink.Link) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	if err == nil {
+		err = h.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("setting up lo: %w", err)
+	}
+	for i, settings := range interfaces {
+		if err := configureLink(h, settings, links[i].Attrs().HardwareAddr); err != nil {
+			return fmt.Errorf("setting up the network interface %s: %w", settings.Name, err)
+		}
+	}
+	return nil
+}
+
+func configureLink(h *netlink.Handle, s shimapi.Interface, mac net.HardwareAddr) error {
+	all, err := h.LinkList()
+	if err != nil {
+		return err
+	}
+	l := linkByMAC(all, mac) // a move gives another index
+	if l == nil {
+		return errors.New("it is gone")
+	}
+	if l.Attrs().Name != s.Name {
+		if err := h.LinkSetName(l, s.Name); err != nil {
+			return err
+		}
+	}
+	if s.MTU > 0 && l.Attrs().MTU != s.MTU {
+		if err := h.LinkSetMTU(l, s.MTU); err != nil {
+			return err
+		}
+	}
+	if err := addAddresses(h, l, s); err != nil {
+		return err
+	}
+	if err := h.LinkSetUp(l); err != nil {
+		return err
+	}
+	return addRoutes(h, l, s)
+}
+
+func addAddresses(h *netlink.Handle, l netlink.Link, s shimapi.Interface) error {
+	v6 := false
+	for _, text := range s.Addresses {
+		a, err := netlink.ParseAddr(text)
+		if err != nil {
+			return err
+		}
+		if a.IP.To4() == nil {
+			v6 = true
+			a.Flags = unix.IFA_F_NODAD // the host gives each address out once
+		}
+		if err := h.AddrAdd(l, a); err != nil {
+			return fmt.Errorf("adding the address %s: %w", text, err)
+		}
+	}
+	if v6 {
+		return nil
+	}
+	// As docker has it: no IPv6 at all on a network without it.
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+s.Name+"/disable_ipv6", []byte("1"), 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func addRoutes(h *netlink.Handle, l netlink.Link, s shimapi.Interface) error {
+	for _, text := range s.Gateways {
+		gateway := net.ParseIP(text)
+		if gateway == nil {
+			return fmt.Errorf("%q is no address of a gateway", text)
+		}
+		if err := h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gateway}); err != nil {
+			return fmt.Errorf("adding the route by %s: %w", text, err)
+		}
+	}
+	return nil
+}

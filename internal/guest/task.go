@@ -1,0 +1,170 @@
+package guest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"bothy/internal/executor"
+	"bothy/internal/shimapi"
+)
+
+// bundlesDir is where the guest has its bundles.
+const bundlesDir = "/run/b"
+
+// task is the executor's task service, with a Create that prepares the machine
+// first and a Shutdown that ends it.
+type task struct {
+	*executor.Service
+	trace   *tracer
+	uevents *uevents
+
+	done     chan struct{} // closed by Shutdown
+	doneOnce sync.Once
+}
+
+func newTask(s *executor.Service, t *tracer, u *uevents) *task {
+	return &task{Service: s, trace: t, uevents: u, done: make(chan struct{})}
+}
+
+// Create applies the GuestOptions that come with the request and creates the
+// container from them.
+func (t *task) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
+	t.trace.mark("create")
+	inner, err := t.prepare(req)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("preparing the guest of %s: %w", req.ID, err))
+	}
+	t.trace.mark("prepared")
+	resp, err := t.Service.Create(ctx, inner)
+	t.trace.mark("created")
+	return resp, err
+}
+
+func (t *task) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
+	resp, err := t.Service.Start(ctx, req)
+	t.trace.mark("started")
+	return resp, err
+}
+
+func (t *task) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
+	resp, err := t.Service.Wait(ctx, req)
+	t.trace.mark("exited")
+	return resp, err
+}
+
+// Shutdown makes the machine power off, with whatever still runs in it.
+func (t *task) Shutdown(context.Context, *taskAPI.ShutdownRequest) (*emptypb.Empty, error) {
+	t.doneOnce.Do(func() { close(t.done) })
+	return &emptypb.Empty{}, nil
+}
+
+// prepare makes the bundle and the network, and returns the request that the
+// executor understands.
+func (t *task) prepare(req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskRequest, error) {
+	o, err := guestOptions(req)
+	if err != nil {
+		return nil, err
+	}
+	if err := setClock(o.Time); err != nil {
+		return nil, err
+	}
+	if err := addEntropy(o.Entropy); err != nil {
+		return nil, err
+	}
+	spec := &specs.Spec{}
+	if err := json.Unmarshal(o.Spec, spec); err != nil {
+		return nil, fmt.Errorf("reading the spec: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	netns, err := setUpNetwork(req.ID, o, t.uevents)
+	if err != nil {
+		return nil, err
+	}
+	t.trace.mark("network")
+	setNetNS(spec, netns)
+	bundle := filepath.Join(bundlesDir, req.ID)
+	if err := writeBundle(bundle, spec, o.Files); err != nil {
+		return nil, err
+	}
+	inner := proto.CloneOf(req)
+	inner.Bundle = bundle
+	inner.Options = nil
+	return inner, nil
+}
+
+// guestOptions decodes a request's options.
+func guestOptions(req *taskAPI.CreateTaskRequest) (*shimapi.GuestOptions, error) {
+	if req.ID == "" || filepath.Base(req.ID) != req.ID || req.ID == "." || req.ID == ".." {
+		return nil, fmt.Errorf("container id %q is no file name: %w", req.ID, errdefs.ErrInvalidArgument)
+	}
+	if url := req.Options.GetTypeUrl(); url != shimapi.GuestOptionsURL {
+		return nil, fmt.Errorf("options of type %q instead of %s: %w", url, shimapi.GuestOptionsURL, errdefs.ErrInvalidArgument)
+	}
+	o := &shimapi.GuestOptions{}
+	if err := json.Unmarshal(req.Options.Value, o); err != nil {
+		return nil, fmt.Errorf("reading the guest's options: %w: %w", err, errdefs.ErrInvalidArgument)
+	}
+	if o.Version != shimapi.Version {
+		return nil, fmt.Errorf("the host speaks version %d of the options and the guest %d; the initramfs is of another bothy: %w",
+			o.Version, shimapi.Version, errdefs.ErrFailedPrecondition)
+	}
+	return o, nil
+}
+
+// writeBundle writes the spec and the files that it binds, whose sources it
+// changes to the guest's copies.
+func writeBundle(bundle string, spec *specs.Spec, files []shimapi.File) error {
+	dir := filepath.Join(bundle, "files")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	copies := map[string]string{}
+	for i, f := range files {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, f.Data, 0o600); err != nil {
+			return err
+		}
+		if err := os.Chmod(path, os.FileMode(f.Mode)&os.ModePerm); err != nil {
+			return err
+		}
+		copies[f.HostPath] = path
+	}
+	for i, m := range spec.Mounts {
+		if path, ok := copies[m.Source]; ok {
+			spec.Mounts[i].Source = path
+		}
+	}
+	data, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(bundle, shimapi.SpecFile), data, 0o600)
+}
+
+// setNetNS makes a spec use the network namespace at path. With none, the
+// container shares the machine's, which is what a host's network is in a guest.
+func setNetNS(spec *specs.Spec, path string) {
+	if spec.Linux == nil {
+		return
+	}
+	var kept []specs.LinuxNamespace
+	for _, n := range spec.Linux.Namespaces {
+		if n.Type != specs.NetworkNamespace {
+			kept = append(kept, n)
+		}
+	}
+	if path != "" {
+		kept = append(kept, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: path})
+	}
+	spec.Linux.Namespaces = kept
+}

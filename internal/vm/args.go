@@ -1,0 +1,141 @@
+package vm
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"bothy/internal/shimapi"
+	"bothy/internal/vm/link"
+)
+
+// Layout is all that QEMU's command line is made of. File descriptors are those
+// of the QEMU process.
+type Layout struct {
+	Machine   shimapi.Machine
+	Kernel    string // path as QEMU sees it
+	Initramfs string // path as QEMU sees it
+	Disks     []Disk
+	TapFDs    []int // one for each of Machine.Interfaces
+	QMPFD     int   // connected stream socket
+	LinkFD    int   // connected stream socket
+	ConsoleFD int   // connected stream socket
+}
+
+// Disk is one virtio-blk device.
+type Disk struct {
+	Serial   string // at most 20 bytes: what the guest finds the disk by
+	ReadOnly bool
+	FD       int
+}
+
+// baseCmdline is what every guest kernel is told.
+//
+//   - reboot and panic end QEMU at once (-no-reboot), the caller sees it.
+//   - The console is a serial port: it works from the kernel's first line, and is
+//     slow, hence "quiet".
+//   - The rest spares the probing for hardware that the machine does not have.
+const baseCmdline = "console=ttyS0 quiet panic=-1 reboot=t rdinit=/init no_timer_check noreplace-smp " +
+	"cryptomgr.notests raid=noautodetect random.trust_cpu=on 8250.nr_uarts=1 i8042.noaux i8042.nopnp"
+
+// maxDevices is the number of PCI functions on q35's root bus that a device can
+// have: slots 1 to 30, eight functions each. Slot 0 is the host bridge and 31
+// the chipset.
+const maxDevices = 30 * 8
+
+// Args returns QEMU's arguments, without the program's name.
+func Args(l Layout) ([]string, error) {
+	m := l.Machine
+	if n := 1 + len(l.Disks) + len(l.TapFDs); n > maxDevices {
+		return nil, fmt.Errorf("a virtual machine has room for %d devices, not %d", maxDevices, n)
+	}
+	if len(l.TapFDs) != len(m.Interfaces) {
+		return nil, fmt.Errorf("%d network interfaces but %d taps", len(m.Interfaces), len(l.TapFDs))
+	}
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-machine", "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off",
+	}
+	accel, err := accelArgs(m.Accel)
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, accel...)
+	args = append(args,
+		"-bios", "qboot.rom",
+		"-m", strconv.FormatInt(mebibytes(m.Memory), 10)+"M",
+		"-smp", strconv.Itoa(max(1, m.CPUs)),
+		"-kernel", escape(l.Kernel), "-initrd", escape(l.Initramfs),
+		"-append", strings.TrimSpace(baseCmdline+" "+m.Cmdline),
+		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", l.QMPFD), "-mon", "chardev=qmp,mode=control",
+		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", l.ConsoleFD), "-serial", "chardev:console",
+	)
+	var bus pci
+	args = append(args,
+		"-device", "virtio-serial-pci,id=serial,max_ports=2,"+bus.next(),
+		"-chardev", fmt.Sprintf("socket,id=link,fd=%d", l.LinkFD),
+		"-device", "virtserialport,bus=serial.0,nr=1,chardev=link,name="+link.PortName,
+	)
+	for i, d := range l.Disks {
+		args = append(args, diskArgs(i, d, &bus)...)
+	}
+	for i, fd := range l.TapFDs {
+		args = append(args,
+			"-netdev", fmt.Sprintf("tap,id=net%d,fd=%d,vhost=off", i, fd),
+			"-device", fmt.Sprintf("virtio-net-pci,netdev=net%d,mac=%s,romfile=,%s", i, escape(m.Interfaces[i].MAC), bus.next()),
+		)
+	}
+	return args, nil
+}
+
+// accelArgs chooses accelerator and processor.
+func accelArgs(accel string) ([]string, error) {
+	switch accel {
+	case "kvm":
+		return []string{"-accel", "kvm", "-cpu", "host"}, nil
+	case "tcg":
+		// tb-size bounds the memory (MiB) for translated code.
+		return []string{"-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"}, nil
+	}
+	return nil, fmt.Errorf("unknown accelerator %q: use kvm or tcg", accel)
+}
+
+// diskArgs describes disk i, whose file QEMU gets as a descriptor set.
+func diskArgs(i int, d Disk, bus *pci) []string {
+	set := i + 1
+	block := fmt.Sprintf("driver=raw,node-name=disk%d,read-only=%s,file.driver=file,file.filename=/dev/fdset/%d,file.locking=off", i, onOff(d.ReadOnly), set)
+	if !d.ReadOnly {
+		block += ",discard=unmap,file.discard=unmap"
+	}
+	return []string{
+		"-add-fd", fmt.Sprintf("fd=%d,set=%d", d.FD, set),
+		"-blockdev", block,
+		"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,serial=%s,%s", i, escape(d.Serial), bus.next()),
+	}
+}
+
+// pci hands out addresses on the root bus, eight functions to a slot.
+type pci struct{ used int }
+
+func (p *pci) next() string {
+	slot, function := 1+p.used/8, p.used%8
+	p.used++
+	address := fmt.Sprintf("disable-legacy=on,addr=0x%x.%d", slot, function)
+	if function == 0 {
+		address += ",multifunction=on"
+	}
+	return address
+}
+
+func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
+}
+
+// escape doubles commas, which separate QEMU's options.
+func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }

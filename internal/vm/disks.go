@@ -1,0 +1,78 @@
+package vm
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/errdefs"
+)
+
+// disk is a rootfs mount whose source is a file, opened for QEMU.
+type disk struct {
+	serial   string
+	readOnly bool
+	file     *os.File
+}
+
+// serialScheme marks a mount source that a guest finds by a disk's serial.
+const serialScheme = "virtio:"
+
+// openDisks opens the file behind every rootfs mount that has one: EROFS images
+// read-only, others as their options say. Mounts without a file (overlay,
+// tmpfs) need no disk.
+func openDisks(mounts []*types.Mount) (disks []disk, err error) {
+	defer func() {
+		if err != nil {
+			closeDisks(disks)
+		}
+	}()
+	for i, m := range mounts {
+		if !hasDisk(m) {
+			continue
+		}
+		d := disk{serial: fmt.Sprintf("l%d", i), readOnly: m.Type == "erofs" || slices.Contains(m.Options, "ro")}
+		flag := os.O_RDWR
+		if d.readOnly {
+			flag = os.O_RDONLY
+		}
+		if d.file, err = os.OpenFile(m.Source, flag, 0); err != nil {
+			return disks, fmt.Errorf("opening a disk of the virtual machine: %w", err)
+		}
+		disks = append(disks, d)
+		if info, err := d.file.Stat(); err != nil || !info.Mode().IsRegular() {
+			return disks, fmt.Errorf("opening a disk of the virtual machine: %s is not a regular file: %w", m.Source, errdefs.ErrInvalidArgument)
+		}
+	}
+	return disks, nil
+}
+
+// hasDisk says whether a mount's source is a file system in a file.
+func hasDisk(m *types.Mount) bool {
+	return (m.Type == "erofs" || m.Type == "ext4") && filepath.IsAbs(m.Source)
+}
+
+func closeDisks(disks []disk) {
+	for _, d := range disks {
+		d.file.Close()
+	}
+}
+
+// guestMounts returns mounts as the guest is to make them: sources that are
+// disks become serials. Its order of serials is openDisks'.
+func guestMounts(mounts []*types.Mount) []*types.Mount {
+	out := make([]*types.Mount, 0, len(mounts))
+	for i, m := range mounts {
+		g := &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: slices.DeleteFunc(slices.Clone(m.Options), isLoop)}
+		if hasDisk(m) {
+			g.Source = serialScheme + fmt.Sprintf("l%d", i)
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+// isLoop finds the option that only a host's mount of a file needs.
+func isLoop(option string) bool { return option == "loop" }

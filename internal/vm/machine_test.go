@@ -1,0 +1,308 @@
+package vm_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/errdefs"
+	erofs "github.com/erofs/go-erofs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"bothy/internal/shimapi"
+	"bothy/internal/vm"
+	"bothy/internal/vm/ext4"
+	"bothy/internal/vm/initramfs"
+	"bothy/internal/vm/kernel"
+)
+
+// bootTimeout is long: machines share few processors and have no KVM.
+const bootTimeout = 90 * time.Second
+
+// tags are those of the shim.
+const tags = "seccomp netgo osusergo no_grpc runc_nocriu grpcnotrace"
+
+// parts are a kernel and an initramfs, made once for all tests.
+type parts struct{ kernel, initramfs, busybox string }
+
+// findParts skips the test if something is missing.
+func findParts(t testing.TB) parts {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("starting a virtual machine as the shim does needs root")
+	}
+	if testing.Short() {
+		t.Skip("booting virtual machines takes long")
+	}
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		t.Skip(err)
+	}
+	const busybox = "/bin/busybox"
+	if _, err := os.Stat(busybox); err != nil {
+		t.Skip(err)
+	}
+	opts := kernel.Options{}
+	if root := os.Getenv("BOTHY_TEST_KERNEL_ROOT"); root != "" {
+		opts.Roots = []string{root}
+	}
+	k, err := kernel.Find(opts)
+	if errdefs.IsUnavailable(err) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	init := filepath.Join(dir, "init")
+	build := exec.Command("go", "build", "-trimpath", "-tags", tags, "-ldflags", "-s -w -extldflags -static", "-o", init, "./testdata/init")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building PID 1: %v\n%s", err, out)
+	}
+	p := parts{kernel: k.Image, initramfs: filepath.Join(dir, "initramfs"), busybox: busybox}
+	f, err := os.Create(p.initramfs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := initramfs.Build(f, k, init); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// config describes a machine with an overlay of two layers and a writable disk.
+func (p parts) config(t testing.TB, s vm.Streams) vm.Config {
+	t.Helper()
+	bundle := t.TempDir()
+	for _, dir := range []string{bundle} {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rw := filepath.Join(bundle, "rw.ext4")
+	if err := ext4.Create(rw, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	return vm.Config{
+		ID:      "test",
+		Bundle:  bundle,
+		Streams: s,
+		Machine: shimapi.Machine{
+			QEMU: "/usr/bin/qemu-system-x86_64", Accel: "tcg", Kernel: p.kernel, Initramfs: p.initramfs,
+			Cmdline: os.Getenv("BOTHY_TEST_CMDLINE"), Memory: 256 << 20, CPUs: 1, UID: 64001, GID: 64001, BootTimeout: bootTimeout,
+		},
+		Rootfs: []*types.Mount{
+			{Type: "erofs", Source: p.layer(t, bundle, "base"), Target: "l/0"},
+			{Type: "erofs", Source: p.layer(t, bundle, "upper"), Target: "l/1"},
+			{Type: "ext4", Source: rw, Target: "rw"},
+			{Type: "overlay", Source: "overlay", Target: "rootfs", Options: []string{"lowerdir=l/1:l/0", "upperdir=rw/upper", "workdir=rw/work"}},
+		},
+	}
+}
+
+// layer makes an EROFS image; the one named "base" has busybox.
+func (p parts) layer(t testing.TB, dir, name string) string {
+	t.Helper()
+	path := filepath.Join(dir, name+".erofs")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := erofs.Create(f)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(name string, data []byte, mode os.FileMode) {
+		t.Helper()
+		file, err := w.Create(name)
+		must(err)
+		_, err = file.Write(data)
+		must(err)
+		must(file.Close())
+		must(w.Chmod(name, mode))
+	}
+	put("/"+name, []byte(name), 0o644)
+	if name == "base" {
+		binary, err := os.ReadFile(p.busybox)
+		must(err)
+		for _, d := range []string{"/bin", "/dev", "/proc", "/sys", "/tmp", "/etc"} {
+			must(w.Mkdir(d, 0o755))
+		}
+		put("/bin/busybox", binary, 0o755)
+		must(w.Symlink("busybox", "/bin/sh"))
+		for _, file := range []string{"/etc/hosts", "/etc/resolv.conf"} {
+			put(file, nil, 0o644)
+		}
+	}
+	must(w.Close())
+	return path
+}
+
+// spec is a plain container that runs a shell command.
+func spec(command string) *specs.Spec {
+	return &specs.Spec{
+		Version:  "1.0.2",
+		Hostname: "guest-test",
+		Root:     &specs.Root{Path: "rootfs"},
+		Process: &specs.Process{
+			Args: []string{"/bin/sh", "-c", command}, Cwd: "/", Env: []string{"PATH=/bin"},
+		},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc"},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"mode=755"}},
+			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"ro"}},
+		},
+		Linux: &specs.Linux{
+			CgroupsPath: "/bothy/test",
+			Namespaces: []specs.LinuxNamespace{
+				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.UTSNamespace},
+				{Type: specs.IPCNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.CgroupNamespace},
+			},
+		},
+	}
+}
+
+// memStreams keeps output in memory and gives fixed input.
+type memStreams struct {
+	input string
+
+	mu     sync.Mutex // guards out
+	out    map[string]*bytes.Buffer
+	closed chan string
+}
+
+func newMemStreams(input string) *memStreams {
+	return &memStreams{input: input, out: map[string]*bytes.Buffer{}, closed: make(chan string, 16)}
+}
+
+func (s *memStreams) OpenInput(context.Context, string) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader(s.input)), nil
+}
+
+func (s *memStreams) OpenOutput(_ context.Context, name string) (io.WriteCloser, error) {
+	return &memOutput{s, name}, nil
+}
+
+func (s *memStreams) text(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.out[name]; b != nil {
+		return b.String()
+	}
+	return ""
+}
+
+type memOutput struct {
+	s    *memStreams
+	name string
+}
+
+func (o *memOutput) Write(b []byte) (int, error) {
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	if o.s.out[o.name] == nil {
+		o.s.out[o.name] = &bytes.Buffer{}
+	}
+	return o.s.out[o.name].Write(b)
+}
+
+func (o *memOutput) Close() error {
+	select {
+	case o.s.closed <- o.name:
+	default:
+	}
+	return nil
+}
+
+// boot starts a machine that ends with the test, and shows its console if the
+// test fails.
+func boot(t testing.TB, c vm.Config) *vm.Machine {
+	t.Helper()
+	m, err := vm.Boot(context.Background(), c)
+	t.Cleanup(func() {
+		if t.Failed() || os.Getenv("BOTHY_TEST_CMDLINE") != "" {
+			log, _ := os.ReadFile(filepath.Join(c.Bundle, shimapi.ConsoleLog))
+			t.Logf("console:\n%s", log)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+// create makes the container of a machine.
+func create(ctx context.Context, t testing.TB, m *vm.Machine, c vm.Config, s *specs.Spec, stdin string) {
+	t.Helper()
+	data, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(c.Bundle, shimapi.SpecFile), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = m.Task().Create(ctx, &taskAPI.CreateTaskRequest{
+		ID: c.ID, Bundle: c.Bundle, Rootfs: c.Rootfs, Stdin: stdin, Stdout: "out", Stderr: "err",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRunInMachine(t *testing.T) {
+	p := findParts(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*bootTimeout)
+	defer cancel()
+	streams := newMemStreams("hello")
+	c := p.config(t, streams)
+	begin := time.Now()
+	step := func(what string) { t.Logf("%5d ms %s", time.Since(begin).Milliseconds(), what) }
+	m := boot(t, c)
+	step("booted")
+	create(ctx, t, m, c, spec("cat; cat /base /upper; hostname; echo wrong >&2; date +%s; echo x > /new; exit 42"), "in")
+	step("created")
+	if _, err := m.Task().Start(ctx, &taskAPI.StartRequest{ID: c.ID}); err != nil {
+		t.Fatal(err)
+	}
+	step("started")
+	w, err := m.Task().Wait(ctx, &taskAPI.WaitRequest{ID: c.ID})
+	if err != nil || w.ExitStatus != 42 {
+		t.Fatalf("wait: %v, %v", w, err)
+	}
+	step("exited")
+	out := streams.text("out")
+	var clock int64
+	fmt.Sscan(out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:], &clock)
+	if !strings.HasPrefix(out, "hellobaseupperguest-test\n") || streams.text("err") != "wrong\n" {
+		t.Errorf("output %q, errors %q", out, streams.text("err"))
+	}
+	if off := time.Since(time.Unix(clock, 0)); off < -time.Minute || off > time.Minute {
+		t.Errorf("the guest's clock is off by %s", off)
+	}
+	if _, err := m.Task().Delete(ctx, &taskAPI.DeleteRequest{ID: c.ID}); err != nil {
+		t.Fatal(err)
+	}
+	step("deleted")
+	m.Close()
+	step("closed")
+	if err := m.Err(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,270 @@
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
+	"github.com/hashicorp/yamux"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"bothy/internal/vm/link"
+)
+
+// Exit statuses of processes whose machine ended under them.
+const (
+	statusKilled = 137 // QEMU was killed
+	statusDied   = 255 // QEMU or the guest's kernel ended
+)
+
+// drainTimeout bounds the wait for output that the guest has sent before it
+// reported an exit.
+const drainTimeout = 10 * time.Second
+
+// guestTask is the task service of the guest, seen from the host. As long as the
+// machine runs it forwards; after that it answers what can still be answered:
+// the processes have exited.
+type guestTask struct {
+	machine  *Machine
+	client   taskAPI.TTRPCTaskService
+	exchange *exchange
+
+	mu    sync.Mutex // guards stdio
+	stdio map[processKey]*stdio
+}
+
+// processKey names a process: a container's first has no exec id.
+type processKey struct{ id, execID string }
+
+var _ taskAPI.TTRPCTaskService = (*guestTask)(nil)
+
+// newGuestTask opens the session's task stream and begins to serve its others.
+func newGuestTask(m *Machine, session *yamux.Session) (*guestTask, error) {
+	stream, err := session.OpenStream()
+	if err != nil {
+		return nil, err
+	}
+	if err := link.WriteHeader(stream, link.Header{Kind: link.Task}); err != nil {
+		return nil, err
+	}
+	t := &guestTask{
+		machine:  m,
+		client:   taskAPI.NewTTRPCTaskClient(ttrpc.NewClient(stream)),
+		exchange: &exchange{streams: m.config.Streams, announced: map[link.Header]*stdio{}},
+		stdio:    map[processKey]*stdio{},
+	}
+	go t.exchange.accept(session, m.giveUp)
+	return t, nil
+}
+
+// Task is the guest's task service. Its Create takes the request that the
+// machine was booted for, as the engine sent it. Errors have errdefs' kinds;
+// once the machine is gone Wait and State report the exit, Delete succeeds,
+// and everything else is ErrUnavailable.
+func (m *Machine) Task() taskAPI.TTRPCTaskService { return m.task }
+
+// forward makes one call. An error of a machine that has ended says so.
+func forward[Req, Resp any](ctx context.Context, t *guestTask, call func(context.Context, Req) (Resp, error), req Req) (Resp, error) {
+	resp, err := call(ctx, req)
+	if err == nil {
+		return resp, nil
+	}
+	var none Resp
+	if t.gone(ctx, err) {
+		return none, t.machine.goneError()
+	}
+	return none, errgrpc.ToNative(err)
+}
+
+// gone says whether err comes from the machine's end, and not from the guest. It
+// waits for the end to be complete.
+func (t *guestTask) gone(ctx context.Context, err error) bool {
+	if !errors.Is(err, ttrpc.ErrClosed) && !t.machine.session.IsClosed() {
+		return false
+	}
+	select {
+	case <-t.machine.finished:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// goneError is what a call to a machine that has ended returns.
+func (m *Machine) goneError() error {
+	if err := m.Err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("the virtual machine of %s has ended: %w", m.config.ID, errdefs.ErrUnavailable)
+}
+
+// exitStatus is the exit status of all processes of a machine that has ended.
+func (m *Machine) exitStatus() uint32 {
+	if m.process.killed() || m.closing.Load() {
+		return statusKilled
+	}
+	return statusDied
+}
+
+// ended says whether the machine has ended.
+func (m *Machine) ended() bool {
+	select {
+	case <-m.finished:
+		return true
+	default:
+		return false
+	}
+}
+
+func (t *guestTask) keep(id, execID string, s *stdio) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stdio[processKey{id, execID}] = s
+}
+
+// forget drops what is known of a process's streams.
+func (t *guestTask) forget(id, execID string) {
+	t.mu.Lock()
+	s := t.stdio[processKey{id, execID}]
+	delete(t.stdio, processKey{id, execID})
+	t.mu.Unlock()
+	if s != nil {
+		t.exchange.withdraw(s)
+	}
+}
+
+// drain waits until the host has taken all output that the guest has sent of a
+// process.
+func (t *guestTask) drain(ctx context.Context, id, execID string) {
+	t.mu.Lock()
+	s := t.stdio[processKey{id, execID}]
+	t.mu.Unlock()
+	if s == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() { s.outputs.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	case <-time.After(drainTimeout):
+	}
+}
+
+func (t *guestTask) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
+	inner, err := t.machine.guestCreate(req)
+	if err != nil {
+		return nil, err
+	}
+	t.keep(req.ID, "", t.exchange.announce(req.Stdin, req.Stdout, req.Stderr))
+	resp, err := forward(ctx, t, t.client.Create, inner)
+	if err != nil {
+		t.forget(req.ID, "")
+	}
+	return resp, err
+}
+
+func (t *guestTask) Exec(ctx context.Context, req *taskAPI.ExecProcessRequest) (*emptypb.Empty, error) {
+	t.keep(req.ID, req.ExecID, t.exchange.announce(req.Stdin, req.Stdout, req.Stderr))
+	resp, err := forward(ctx, t, t.client.Exec, req)
+	if err != nil {
+		t.forget(req.ID, req.ExecID)
+	}
+	return resp, err
+}
+
+func (t *guestTask) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
+	resp, err := forward(ctx, t, t.client.Wait, req)
+	if err != nil && t.machine.ended() {
+		resp, err = &taskAPI.WaitResponse{ExitStatus: t.machine.exitStatus(), ExitedAt: timestamppb.New(t.machine.endedAt)}, nil
+	}
+	if err == nil {
+		t.drain(ctx, req.ID, req.ExecID)
+	}
+	return resp, err
+}
+
+func (t *guestTask) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
+	resp, err := forward(ctx, t, t.client.State, req)
+	if err != nil && t.machine.ended() {
+		return &taskAPI.StateResponse{
+			ID: req.ID, ExecID: req.ExecID, Bundle: t.machine.config.Bundle, Status: task.Status_STOPPED,
+			ExitStatus: t.machine.exitStatus(), ExitedAt: timestamppb.New(t.machine.endedAt),
+		}, nil
+	}
+	return resp, err
+}
+
+func (t *guestTask) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
+	resp, err := forward(ctx, t, t.client.Delete, req)
+	if err != nil && t.machine.ended() {
+		resp, err = &taskAPI.DeleteResponse{ExitStatus: t.machine.exitStatus(), ExitedAt: timestamppb.New(t.machine.endedAt)}, nil
+	}
+	if err == nil {
+		t.forget(req.ID, req.ExecID)
+	}
+	return resp, err
+}
+
+// Shutdown makes the guest power off.
+func (t *guestTask) Shutdown(ctx context.Context, req *taskAPI.ShutdownRequest) (*emptypb.Empty, error) {
+	t.machine.closing.Store(true)
+	resp, err := forward(ctx, t, t.client.Shutdown, req)
+	if err != nil && t.machine.ended() {
+		return &emptypb.Empty{}, nil
+	}
+	return resp, err
+}
+
+func (t *guestTask) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
+	return forward(ctx, t, t.client.Start, req)
+}
+
+func (t *guestTask) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
+	return forward(ctx, t, t.client.Pids, req)
+}
+
+func (t *guestTask) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
+	return forward(ctx, t, t.client.Stats, req)
+}
+
+func (t *guestTask) Connect(ctx context.Context, req *taskAPI.ConnectRequest) (*taskAPI.ConnectResponse, error) {
+	return forward(ctx, t, t.client.Connect, req)
+}
+
+func (t *guestTask) Pause(ctx context.Context, req *taskAPI.PauseRequest) (*emptypb.Empty, error) {
+	return forward(ctx, t, t.client.Pause, req)
+}
+
+func (t *guestTask) Resume(ctx context.Context, req *taskAPI.ResumeRequest) (*emptypb.Empty, error) {
+	return forward(ctx, t, t.client.Resume, req)
+}
+
+func (t *guestTask) Checkpoint(ctx context.Context, req *taskAPI.CheckpointTaskRequest) (*emptypb.Empty, error) {
+	return forward(ctx, t, t.client.Checkpoint, req)
+}
+
+func (t *guestTask) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptypb.Empty, error) {
+	return forward(ctx, t, t.client.Kill, req)
+}
+
+func (t *guestTask) ResizePty(ctx context.Context, req *taskAPI.ResizePtyRequest) (*emptypb.Empty, error) {
+	return forward(ctx, t, t.client.ResizePty, req)
+}
+
+func (t *guestTask) CloseIO(ctx context.Context, req *taskAPI.CloseIORequest) (*emptypb.Empty, error) {
+	return forward(ctx, t, t.client.CloseIO, req)
+}
+
+// Update changes limits inside the guest; the machine itself keeps its size.
+func (t *guestTask) Update(ctx context.Context, req *taskAPI.UpdateTaskRequest) (*emptypb.Empty, error) {
+	return forward(ctx, t, t.client.Update, req)
+}
