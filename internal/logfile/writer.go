@@ -102,7 +102,7 @@ func (w *Writer) Close() error {
 }
 
 // Stream gives one stream of output ("stdout" or "stderr") its way into the
-// log. Several streams may write at the same time; one stream may not.
+// log. All may be used at the same time.
 func (w *Writer) Stream(name string) *Stream {
 	return &Stream{w: w, name: name}
 }
@@ -160,11 +160,14 @@ func (s *Stream) whole(p []byte) []byte {
 
 // Close logs a last line that has no end.
 func (s *Stream) Close() error {
-	if s.w == nil || len(s.rest) == 0 {
+	if s.w == nil {
 		return nil
 	}
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
+	if len(s.rest) == 0 {
+		return nil
+	}
 	s.w.add(s.name, s.whole(nil), false)
 	s.w.flush()
 	return nil

@@ -1,0 +1,47 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"bothy/internal/shimapi"
+)
+
+// Delete removes what a shim that died left of its container; see
+// shimclient.Cleanup.
+func Delete(ctx context.Context, id, bundle, state string) error {
+	if id == "" || !filepath.IsAbs(bundle) || !filepath.IsAbs(state) {
+		return fmt.Errorf("cleaning up needs an id and the absolute paths of bundle and state: %w", errdefs.ErrInvalidArgument)
+	}
+	err := errors.Join(
+		deleteMachine(ctx, bundle),
+		deleteContainer(ctx, filepath.Join(bundle, stateDir), id),
+		recordLoss(state),
+	)
+	if err != nil {
+		return fmt.Errorf("cleaning up after container %s: %w", id, err)
+	}
+	_ = os.Remove(filepath.Join(bundle, shimapi.PidFile))
+	return nil
+}
+
+// recordLoss writes an exit record if there is none.
+func recordLoss(state string) error {
+	_, err := os.Stat(filepath.Join(state, shimapi.ExitFile))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return writeExit(state, shimapi.Exit{
+		Version:  shimapi.Version,
+		Status:   statusKilled,
+		ExitedAt: time.Now().UTC(),
+		Error:    "the shim was killed",
+	})
+}

@@ -1,0 +1,85 @@
+package shim
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types"
+
+	"bothy/internal/executor"
+	"bothy/internal/shimapi"
+	"bothy/internal/vm"
+)
+
+// home is what runs a container: a task service and what ends with it.
+type home struct {
+	taskAPI.TTRPCTaskService
+
+	// direct says that output arrives by copying, so that a pipe of our own
+	// would only be one more.
+	direct bool
+	// err says why the home has ended unasked; nil if it hasn't.
+	err func() error
+	// close frees what the home holds, once its container is deleted or could
+	// not be made.
+	close func() error
+}
+
+// homeOptions are what a home is made of.
+type homeOptions struct {
+	id, bundle string
+	rootfs     []*types.Mount
+	machine    *shimapi.Machine // nil: the home is this host
+	network    []*os.File
+	streams    streams
+}
+
+// newHome makes a home. If it fails, nothing is left.
+type newHome func(context.Context, homeOptions) (*home, error)
+
+// stateDir is the directory in a bundle with libcontainer's state.
+const stateDir = "rc"
+
+// hostHome makes the home that the options ask for.
+func hostHome(ctx context.Context, o homeOptions) (*home, error) {
+	if o.machine == nil {
+		return processHome(o)
+	}
+	return vmHome(ctx, o)
+}
+
+// processHome runs the container on this host.
+func processHome(o homeOptions) (*home, error) {
+	service, err := executor.New(executor.Options{Root: filepath.Join(o.bundle, stateDir), Streams: o.streams})
+	if err != nil {
+		return nil, err
+	}
+	return &home{
+		TTRPCTaskService: service,
+		err:              func() error { return nil },
+		close:            func() error { return nil },
+	}, nil
+}
+
+// vmHome boots a machine and runs the container in it.
+func vmHome(ctx context.Context, o homeOptions) (*home, error) {
+	machine, err := vm.Boot(ctx, vm.Config{
+		ID:      o.id,
+		Bundle:  o.bundle,
+		Machine: *o.machine,
+		Rootfs:  o.rootfs,
+		Taps:    o.network,
+		Streams: o.streams,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &home{
+		TTRPCTaskService: machine.Task(),
+		direct:           true,
+		err:              machine.Err,
+		close:            machine.Close,
+	}, nil
+}

@@ -1,0 +1,99 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+
+	"bothy/internal/vm"
+)
+
+// statusKilled is the exit status of a container that went with its shim.
+const statusKilled = 137
+
+// killTimeout bounds the wait for processes that were killed.
+const killTimeout = 10 * time.Second
+
+// deleteContainer kills the container's processes and removes libcontainer's
+// state and the cgroup.
+func deleteContainer(ctx context.Context, root, id string) error {
+	c, err := libcontainer.Load(root, id)
+	if errors.Is(err, libcontainer.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.Signal(unix.SIGKILL); err != nil && !errors.Is(err, libcontainer.ErrNotRunning) {
+		return fmt.Errorf("killing its processes: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := c.Destroy()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("removing it: %w", err)
+		}
+	}
+}
+
+// deleteMachine kills the bundle's QEMU. It dies with its shim, so one is
+// found here only if it is just about to.
+func deleteMachine(ctx context.Context, bundle string) error {
+	path := filepath.Join(bundle, vm.PidFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	if err := killWait(ctx, pid, bundle); err != nil {
+		return fmt.Errorf("ending its machine, process %d: %w", pid, err)
+	}
+	return os.Remove(path)
+}
+
+// killWait kills a process if the bundle is among its arguments, which tells
+// it from a later one with the same number, and waits for its end.
+func killWait(ctx context.Context, pid int, bundle string) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil || !strings.Contains(string(cmdline), bundle) {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
+	return err
+}

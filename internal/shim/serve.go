@@ -1,0 +1,163 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+
+	"bothy/internal/shimapi"
+)
+
+const (
+	// goodbyeTimeout bounds the time in which the last answers go out.
+	goodbyeTimeout = 2 * time.Second
+	// lingerTimeout bounds how long a shim whose container is gone stays for
+	// clients that have not yet read all output.
+	lingerTimeout = 10 * time.Minute
+)
+
+// Options say what a shim serves.
+type Options struct {
+	ID      string // the container's
+	Bundle  string // absolute path
+	Version string // this build's
+}
+
+// Serve is a shim's life: from the descriptors that the engine has opened (see
+// shimapi) until its container is deleted and Shutdown was called, or nobody
+// asks for a container. It changes this process for good: its mounts, its
+// signals, its descriptors.
+func Serve(ctx context.Context, o Options) error {
+	return serve(ctx, o, hostHome)
+}
+
+func serve(ctx context.Context, o Options, home newHome) error {
+	if o.ID == "" || !filepath.IsAbs(o.Bundle) {
+		return fmt.Errorf("a shim needs an id and the absolute path of a bundle: %w", errdefs.ErrInvalidArgument)
+	}
+	keepSignals()
+	files, err := inherited()
+	if err != nil {
+		return err
+	}
+	task, err := listener(files, shimapi.TaskListenerFD)
+	if err != nil {
+		return fmt.Errorf("taking over the task service's listener: %w", err)
+	}
+	attach, err := listener(files, shimapi.AttachListenerFD)
+	if err != nil {
+		return fmt.Errorf("taking over the attach listener: %w", err)
+	}
+	// What is mounted here must not be seen on the host; what the host unmounts
+	// must not be kept here.
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("separating the mounts from the host's: %w", err)
+	}
+	if err := writeFile(filepath.Join(o.Bundle, shimapi.PidFile), []byte(strconv.Itoa(os.Getpid())+"\n")); err != nil {
+		return fmt.Errorf("keeping the process id: %w", err)
+	}
+	s := newService(o.ID, o.Bundle, o.Version, files[shimapi.NetworkFD-3:], home)
+	server, err := ttrpc.NewServer(ttrpc.WithUnaryServerInterceptor(errorKinds))
+	if err != nil {
+		return err
+	}
+	taskAPI.RegisterTTRPCTaskService(server, s)
+	go s.serveAttach(attach)
+	go func() {
+		if err := server.Serve(ctx, task); err != nil && !errors.Is(err, ttrpc.ErrServerClosed) {
+			log.Printf("serving the task service: %v", err)
+			s.stop()
+		}
+	}()
+	debug.FreeOSMemory()
+	select {
+	case <-s.stopped:
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
+	defer cancel()
+	if server.Shutdown(ctx) != nil { // somebody still waits for an answer
+		_ = server.Close()
+	}
+	_ = attach.Close()
+	s.linger()
+	return nil
+}
+
+// linger waits for clients that still read output.
+func (s *service) linger() {
+	deadline := time.After(lingerTimeout)
+	s.mu.Lock()
+	ended := s.ended
+	s.mu.Unlock()
+	for _, streams := range ended {
+		for _, c := range streams.remaining() {
+			select {
+			case <-c.gone:
+			case <-deadline:
+				return
+			}
+		}
+	}
+}
+
+// keepSignals makes the shim live on where a signal is meant for a terminal's
+// or the engine's processes. The signals are caught, not ignored: what is
+// ignored would be so in the container, too.
+func keepSignals() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
+}
+
+// inherited takes the open descriptors from 3 on, which no child shall have.
+func inherited() ([]*os.File, error) {
+	var files []*os.File
+	for fd := uintptr(3); ; fd++ {
+		flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC != 0 {
+			break
+		}
+		unix.CloseOnExec(int(fd))
+		files = append(files, os.NewFile(fd, "fd"+strconv.Itoa(int(fd))))
+	}
+	if len(files) < shimapi.NetworkFD-3 {
+		return nil, fmt.Errorf("a shim is started by the engine, with its sockets open: %w", errdefs.ErrInvalidArgument)
+	}
+	return files, nil
+}
+
+// listener takes a listening socket over.
+func listener(files []*os.File, fd int) (*net.UnixListener, error) {
+	file := files[fd-3]
+	defer file.Close()
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil, err
+	}
+	unixListener, ok := l.(*net.UnixListener)
+	if !ok {
+		_ = l.Close()
+		return nil, fmt.Errorf("descriptor %d is no listening unix socket: %w", fd, errdefs.ErrInvalidArgument)
+	}
+	return unixListener, nil
+}
+
+// errorKinds sends an error's kind along with its text.
+func errorKinds(ctx context.Context, unmarshal ttrpc.Unmarshaler, _ *ttrpc.UnaryServerInfo, method ttrpc.Method) (any, error) {
+	resp, err := method(ctx, unmarshal)
+	return resp, errgrpc.ToGRPC(err)
+}
