@@ -94,6 +94,9 @@ func (r *request) platform() (*ocispec.Platform, error) {
 	if text == "" {
 		return nil, nil
 	}
+	if len(r.query["platform"]) > 1 {
+		return nil, notServed("bothy does not take several platforms at once yet: name one")
+	}
 	if strings.HasPrefix(text, "{") {
 		var p ocispec.Platform
 		if err := json.Unmarshal([]byte(text), &p); err != nil || p.OS == "" || p.Architecture == "" {
