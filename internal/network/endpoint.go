@@ -1,0 +1,184 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"bothy/internal/shimapi"
+
+	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Attach gives a container its place on a network. A container that has one
+// already is ErrAlreadyExists. On error nothing is left.
+func (m *Manager) Attach(ctx context.Context, req Request) (*Endpoint, error) {
+	ep, err := m.attach(ctx, req)
+	if err != nil {
+		return nil, fmt.Errorf("joining container %s to network %s: %w", req.ContainerID, name(req.Network), err)
+	}
+	return ep, nil
+}
+
+func (m *Manager) attach(ctx context.Context, req Request) (*Endpoint, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if req.Home != HomeProcess && req.Home != HomeVM {
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("unknown home %q", req.Home))
+	}
+	ep := &Endpoint{NetworkName: name(req.Network), NetworkID: m.networkID(name(req.Network))}
+	switch {
+	case ep.NetworkName == Bridge:
+		return ep, m.attachBridge(req, ep)
+	case ep.NetworkName == None && req.Home == HomeProcess:
+		ns, err := newNamespace()
+		if err != nil {
+			return nil, err
+		}
+		ns.rt.Close()
+		ep.File = ns.file
+	case ep.NetworkName == Host && req.Home == HomeVM:
+		return nil, errdefs.ErrNotImplemented.WithMessage("a virtual machine has a network stack of its own")
+	case ep.NetworkName != None && ep.NetworkName != Host:
+		return nil, errdefs.ErrNotFound.WithMessage(fmt.Sprintf("network %s not found", req.Network))
+	}
+	ep.EndpointID = hash("endpoint", m.opts.StateDir, req.ContainerID)
+	return ep, nil
+}
+
+func (m *Manager) attachBridge(req Request, ep *Endpoint) (err error) {
+	mac, err := parseMAC(req.MAC)
+	if err != nil {
+		return err
+	}
+	ip, err := m.reserve(req)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			m.forget(req.ContainerID)
+		}
+	}()
+	if mac == nil {
+		mac = macOf(ip)
+	}
+	address := netip.PrefixFrom(ip, m.subnet.Bits())
+	ep.EndpointID = hash("endpoint", m.opts.StateDir, req.ContainerID)
+	ep.IPAddress, ep.PrefixLen, ep.Gateway, ep.MAC = ip, m.subnet.Bits(), m.gateway, mac.String()
+	ep.Interface = &shimapi.Interface{
+		Name: "eth0", MAC: ep.MAC, Addresses: []string{address.String()}, Gateways: []string{m.gateway.String()}, MTU: m.opts.MTU,
+	}
+	m.mu.Lock()
+	m.endpoints[req.ContainerID] = InUse{ContainerID: req.ContainerID, EndpointID: ep.EndpointID, IPAddress: ip, MAC: ep.MAC}
+	m.mu.Unlock()
+	if req.Home == HomeVM {
+		ep.File, err = m.makeTap(linkName(HomeVM, req.ContainerID), req.UID)
+		return err
+	}
+	ep.File, err = m.makeVeth(linkName(HomeProcess, req.ContainerID), address, mac)
+	return err
+}
+
+// reserve takes an address for a container.
+func (m *Manager) reserve(req Request) (ip netip.Addr, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, ok := m.endpoints[req.ContainerID]; ok {
+		return ip, errdefs.ErrAlreadyExists.WithMessage("it has an endpoint already")
+	}
+	if req.IPv4.IsValid() {
+		ip, err = req.IPv4, m.addresses.take(req.IPv4)
+	} else {
+		ip, err = m.addresses.next()
+	}
+	if err == nil {
+		m.endpoints[req.ContainerID] = InUse{ContainerID: req.ContainerID, IPAddress: ip}
+	}
+	return ip, err
+}
+
+func (m *Manager) forget(containerID string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e, ok := m.endpoints[containerID]; ok {
+		delete(m.endpoints, containerID)
+		m.addresses.free(e.IPAddress)
+	}
+}
+
+// Detach takes a container off its network: its links go, its address is free.
+// A container that has no endpoint is no error.
+func (m *Manager) Detach(_ context.Context, containerID string) error {
+	m.mu.Lock()
+	e, ok := m.endpoints[containerID]
+	m.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	if e.IPAddress.IsValid() {
+		for _, home := range []string{HomeProcess, HomeVM} {
+			if err := m.removeLink(linkName(home, containerID)); err != nil {
+				return fmt.Errorf("taking container %s off its network: %w", containerID, err)
+			}
+		}
+	}
+	m.forget(containerID)
+	return nil
+}
+
+func (m *Manager) removeLink(name string) error {
+	link, err := m.rt.LinkByName(name)
+	if isGone(err) {
+		return nil
+	}
+	if err == nil {
+		err = m.rt.LinkDel(link)
+	}
+	if err != nil && !isGone(err) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("removing the link %s: %w", name, err)
+	}
+	return nil
+}
+
+const (
+	vethPrefix = "veth"
+	tapPrefix  = "tap"
+)
+
+// linkName is the host's end of a container's endpoint: the same for the same
+// container, so that it is found again.
+func linkName(home, containerID string) string {
+	prefix := vethPrefix
+	if home == HomeVM {
+		prefix = tapPrefix
+	}
+	return prefix + hash("link", containerID)[:unix.IFNAMSIZ-1-len(vethPrefix)]
+}
+
+func isOurLink(name string) bool {
+	return strings.HasPrefix(name, vethPrefix) || strings.HasPrefix(name, tapPrefix)
+}
+
+func parseMAC(text string) (net.HardwareAddr, error) {
+	if text == "" {
+		return nil, nil
+	}
+	mac, err := net.ParseMAC(text)
+	if err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+		return nil, errdefs.ErrInvalidArgument.WithMessage(fmt.Sprintf("invalid MAC address %q: it must be six bytes, and not a multicast address", text))
+	}
+	return mac, nil
+}
+
+func name(network string) string {
+	if network == "" || network == "default" {
+		return Bridge
+	}
+	return network
+}
