@@ -1,13 +1,13 @@
 package dockerapi
 
 import (
+	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
-	"github.com/moby/moby/api/types/strslice"
 )
 
 func (s *Server) createContainer(w http.ResponseWriter, r *request) error {
@@ -38,10 +38,22 @@ func (s *Server) createContainer(w http.ResponseWriter, r *request) error {
 // beside the networks.
 type createBody struct {
 	container.CreateRequest
-	Cmd        strslice.StrSlice
-	Entrypoint strslice.StrSlice
-	Shell      strslice.StrSlice
+	Cmd        words
+	Entrypoint words
+	Shell      words
 	MacAddress network.HardwareAddr
+}
+
+// words is a list of strings, or one string for a list of one.
+type words []string
+
+// UnmarshalJSON takes both forms.
+func (w *words) UnmarshalJSON(data []byte) error {
+	if len(data) > 0 && data[0] == '"' {
+		*w = make(words, 1)
+		return json.Unmarshal(data, &(*w)[0])
+	}
+	return json.Unmarshal(data, (*[]string)(w))
 }
 
 // decodeCreate reads the body of POST /containers/create into what the engine
