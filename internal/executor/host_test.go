@@ -79,7 +79,7 @@ func (f *fixture) prepare(t testing.TB, id string, spec *specs.Spec) *taskapi.Cr
 	return &taskapi.CreateTaskRequest{ID: id, Bundle: bundle}
 }
 
-func cgroupPath(id string) string { return fmt.Sprintf("/bothy-executor-test-%d/%s", os.Getpid(), id) }
+func cgroupPath(id string) string { return filepath.Join(testCgroup(os.Getpid()), id) }
 
 func writeSpec(t testing.TB, bundle string, spec *specs.Spec) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -38,7 +39,11 @@ func rerun() int {
 	cmd.Env = append(os.Environ(), inner+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	if cmd.Process != nil {
+		removeCgroups(cmd.Process.Pid)
+	}
+	if err != nil {
 		if cmd.ProcessState == nil {
 			fmt.Fprintln(os.Stderr, "running the tests in a mount namespace:", err)
 			return 1
@@ -47,3 +52,19 @@ func rerun() int {
 	}
 	return 0
 }
+
+// removeCgroups removes the parent of the containers' cgroups, which is empty
+// if every container was deleted.
+func removeCgroups(pid int) {
+	for _, pattern := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		found, _ := filepath.Glob(pattern + testCgroup(pid))
+		for _, dir := range found {
+			if err := os.Remove(dir); err != nil {
+				fmt.Fprintln(os.Stderr, "a container was left:", err)
+			}
+		}
+	}
+}
+
+// testCgroup is the cgroup of all containers of the test process pid.
+func testCgroup(pid int) string { return fmt.Sprint("/bothy-executor-test-", pid) }
