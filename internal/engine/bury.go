@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+)
+
+const (
+	// shutdownTimeout bounds a shim's orderly end.
+	shutdownTimeout = 10 * time.Second
+	// buryTimeout bounds all of bury.
+	buryTimeout = 30 * time.Second
+)
+
+// bury ends a shim and removes what it leaves: its container if that still
+// runs, mounts, cgroup, bundle. It goes on if ctx ends, may be called again,
+// and takes a nil t for a shim that nobody is connected to.
+func (s *starter) bury(ctx context.Context, c *ctr, t task) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), buryTimeout)
+	defer cancel()
+	if t == nil {
+		if _, err := os.Stat(s.bundle(c.id)); errors.Is(err, fs.ErrNotExist) {
+			return
+		}
+	}
+	if t == nil || !s.shutDown(ctx, c, t) {
+		if err := s.shims.Cleanup(ctx, s.shimOptions(c)); err != nil {
+			s.log.Error("cleaning up after a shim", "container", c.id, "error", err)
+		}
+	}
+	if err := os.RemoveAll(s.bundle(c.id)); err != nil {
+		s.log.Error("removing a bundle", "container", c.id, "error", err)
+	}
+}
+
+// shutDown ends a shim in good order, and by force if that fails. It reports
+// whether the shim has cleaned up after itself.
+func (s *starter) shutDown(ctx context.Context, c *ctr, t task) bool {
+	defer t.Close()
+	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
+	defer cancel()
+	_, err := t.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
+	if err != nil { // not ended yet, or never made
+		_, _ = t.Kill(ctx, &taskAPI.KillRequest{ID: c.id, Signal: uint32(syscall.SIGKILL), All: true})
+		if _, werr := t.Wait(ctx, &taskAPI.WaitRequest{ID: c.id}); werr == nil {
+			_, err = t.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
+		}
+	}
+	_, _ = t.Shutdown(ctx, &taskAPI.ShutdownRequest{ID: c.id})
+	select {
+	case <-t.Done():
+		return err == nil
+	case <-ctx.Done():
+	}
+	if pid := t.Pid(); pid > 1 {
+		s.log.Warn("killing a shim that does not end", "container", c.id, "pid", pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		late := time.NewTimer(shutdownTimeout)
+		defer late.Stop()
+		select {
+		case <-t.Done():
+		case <-late.C:
+		}
+	}
+	return false
+}

@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"bothy/internal/event"
+	"bothy/internal/executor/sealed"
+	"bothy/internal/image"
+	"bothy/internal/network"
+)
+
+// Engine is containers, images and the system in one.
+type Engine struct {
+	*Containers
+	*Images
+	*System
+
+	store    *image.Store
+	networks *network.Manager
+	program  *os.File
+	close    context.CancelFunc
+}
+
+// Open opens the engine's stores and takes up the containers that run. Only one
+// process may have a data root and exec root open: the caller sees to that.
+func Open(ctx context.Context, opts Options) (_ *Engine, err error) {
+	opts, err = opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	var undo rollback
+	defer func() {
+		if err != nil {
+			undo.run(ctx)
+		}
+	}()
+	for dir, mode := range map[string]os.FileMode{opts.DataRoot: 0o711, opts.ExecRoot: 0o711, filepath.Join(opts.ExecRoot, "c"): 0o711} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return nil, fmt.Errorf("opening the engine: %w", err)
+		}
+	}
+	program, err := sealed.File(opts.Shim)
+	if err != nil {
+		return nil, fmt.Errorf("opening the engine: %w", err)
+	}
+	undo.add(func(context.Context) { _ = program.Close() })
+	images, err := image.Open(ctx, image.Options{
+		Root:               filepath.Join(opts.DataRoot, "image"),
+		RegistryConfigDirs: opts.RegistryConfig,
+		InsecureRegistries: opts.InsecureRegistries,
+	})
+	if err != nil {
+		return nil, err
+	}
+	undo.add(func(context.Context) { _ = images.Close() })
+	networks, err := network.Open(ctx, opts.Network)
+	if err != nil {
+		return nil, err
+	}
+	undo.add(func(ctx context.Context) { _ = networks.Close(ctx, true) })
+
+	e := &Engine{store: images, networks: networks, program: program}
+	if err := e.assemble(ctx, opts, images, networks, programShims{}); err != nil {
+		return nil, err
+	}
+	images.SetUsers(e.Containers.imagesInUse)
+	e.System.warnings = networks.Warnings()
+	go e.Containers.starter.machines.lookAhead(e.Containers.ctx)
+	return e, nil
+}
+
+// assemble makes the parts of the engine over its stores, and takes up the
+// containers on disk.
+func (e *Engine) assemble(ctx context.Context, opts Options, images imageStore, networks networkStore, shims shims) error {
+	files, err := openStore(opts.DataRoot, opts.Log)
+	if err != nil {
+		return err
+	}
+	bus := &event.Bus{}
+	h := lookAtHost()
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	e.close = cancel
+	e.Containers = &Containers{
+		opts: opts, files: files, index: newIndex(), images: images, bus: bus, log: opts.Log, ctx: life,
+		starter: &starter{
+			opts: opts, networks: networks, shims: shims, machines: newMachines(opts), host: h, program: e.program, bus: bus, log: opts.Log,
+		},
+	}
+	e.Images = &Images{store: images, containers: e.Containers, bus: bus}
+	e.System, err = newSystem(opts, h, e.Containers, images, bus)
+	if err != nil {
+		return err
+	}
+	return e.Containers.restore(ctx)
+}
+
+// Close lets go of everything. Containers run on; the next Open finds them.
+func (e *Engine) Close() error {
+	e.close()
+	e.Containers.watchers.Wait()
+	e.Containers.cleaning.Wait()
+	for _, c := range e.Containers.index.all() {
+		c.letGo()
+	}
+	var first error
+	_, up, paused, _ := e.Containers.counts()
+	closeNetworks := func() error { return e.networks.Close(context.Background(), up+paused > 0) }
+	for _, closeIt := range []func() error{closeNetworks, e.store.Close, e.program.Close} {
+		if err := closeIt(); err != nil && first == nil {
+			first = fmt.Errorf("closing the engine: %w", err)
+		}
+	}
+	return first
+}
+
+// letGo ends the connection to the container's shim.
+func (c *ctr) letGo() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.task != nil {
+		_ = c.task.Close()
+	}
+}
+
+// imagesInUse names the images of all containers, for the image store's
+// collector.
+func (s *Containers) imagesInUse(context.Context) ([]digest.Digest, error) {
+	var ids []digest.Digest
+	for _, c := range s.index.all() {
+		rec, _ := c.snapshot()
+		ids = append(ids, digest.Digest(rec.ImageID))
+	}
+	return ids, nil
+}
+
+// usersOf names the containers that use an image, for a refusal to remove it.
+func (s *Containers) usersOf(id digest.Digest) []string {
+	return s.using(id, func(State) bool { return true })
+}
+
+// runningUsersOf names those of them that run.
+func (s *Containers) runningUsersOf(id digest.Digest) []string { return s.using(id, running) }
+
+func (s *Containers) using(id digest.Digest, in func(State) bool) []string {
+	var users []string
+	for _, v := range s.views() {
+		if v.rec.ImageID == id.String() && in(v.st.State) {
+			users = append(users, shortID(v.rec.ID))
+		}
+	}
+	return users
+}

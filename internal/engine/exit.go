@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/moby/moby/api/types/events"
+
+	"bothy/internal/shimapi"
+)
+
+// watch waits for the end of a running container and handles it. It returns
+// without a trace when the engine is closed: the container runs on.
+func (s *Containers) watch(c *ctr, t task) {
+	s.watchers.Add(1)
+	go func() {
+		defer s.watchers.Done()
+		resp, err := t.Wait(s.ctx, &taskAPI.WaitRequest{ID: c.id})
+		if s.ctx.Err() != nil {
+			return
+		}
+		end := exitOf(c.dir, resp, err)
+		// Nobody else may hold the container for long while it runs.
+		if c.acquire(s.ctx) != nil {
+			return
+		}
+		defer c.release()
+		s.ended(c, t, end)
+	}()
+}
+
+// exitOf gives a container's end: from its record, else from what Wait said,
+// else it says that nobody knows.
+func exitOf(stateDir string, resp *taskAPI.WaitResponse, waitErr error) shimapi.Exit {
+	if exit, err := readExit(stateDir); err == nil {
+		return exit
+	}
+	if waitErr == nil {
+		exit := shimapi.Exit{Status: int(resp.GetExitStatus()), ExitedAt: time.Now().UTC()}
+		if at := resp.GetExitedAt(); at != nil {
+			exit.ExitedAt = at.AsTime()
+		}
+		return exit
+	}
+	return shimapi.Exit{Status: exitLost, ExitedAt: time.Now().UTC(), Error: "the container's shim ended without a word of how the container did"}
+}
+
+func readExit(stateDir string) (shimapi.Exit, error) {
+	var exit shimapi.Exit
+	data, err := os.ReadFile(filepath.Join(stateDir, shimapi.ExitFile))
+	if err != nil {
+		return exit, err
+	}
+	if err := json.Unmarshal(data, &exit); err != nil {
+		return exit, fmt.Errorf("reading the exit record: %w", err)
+	}
+	if exit.Version != shimapi.Version {
+		return exit, fmt.Errorf("reading the exit record: version %d, want %d", exit.Version, shimapi.Version)
+	}
+	return exit, nil
+}
+
+// ended handles the end of a run, whether it was seen or is found later. The
+// caller has acquired c; t is nil if there is no shim.
+//
+// Clients that wait for the end are answered first; what is left of the run is
+// cleared away before the container can be started again, and before one that
+// is to be removed counts as removed.
+func (s *Containers) ended(c *ctr, t task, exit shimapi.Exit) {
+	if t != nil && exit.Error != "" {
+		// The shim may have died before its record: the last word is Cleanup's.
+		s.starter.bury(s.ctx, c, t)
+		if last, err := readExit(c.dir); err == nil {
+			exit = last
+		}
+		t = nil
+	}
+	rec, before := c.snapshot()
+	remove := s.recordEnd(c, exit)
+
+	if exit.OOMKilled {
+		s.emit(events.ActionOOM, rec)
+	}
+	lasted := exit.ExitedAt.Sub(before.StartedAt)
+	s.emit(events.ActionDie, rec, "exitCode", strconv.Itoa(exit.Status), "execDuration", strconv.FormatInt(int64(max(lasted, 0)/time.Second), 10))
+
+	s.clear(s.ctx, c, t, rec, before)
+	if !remove {
+		return
+	}
+	if err := s.remove(c); err != nil {
+		s.log.Error("removing a container that has ended", "container", rec.Name, "error", err)
+	}
+}
+
+// recordEnd makes the container an ended one and answers those who wait for
+// that. It reports whether the container is to be removed now.
+func (s *Containers) recordEnd(c *ctr, exit shimapi.Exit) (remove bool) {
+	err := c.move(opExit, func(st *status) {
+		st.ExitCode, st.Error, st.OOMKilled = exit.Status, exit.Error, exit.OOMKilled
+		st.FinishedAt, st.Pid = exit.ExitedAt, 0
+		st.Endpoint, st.Machine = nil, nil
+	})
+	if err != nil {
+		s.log.Error("recording a container's end", "container", c.id, "error", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.task = nil
+	if c.ended != nil {
+		close(c.ended)
+		c.ended = nil
+	}
+	c.wakeLocked(false)
+	return c.rec.HostConfig.AutoRemove && !c.restarting
+}
+
+// clear takes away what is left of a run: shim, bundle, network.
+func (s *Containers) clear(ctx context.Context, c *ctr, t task, rec record, run status) {
+	s.starter.bury(ctx, c, t)
+	if err := s.starter.networks.Detach(ctx, c.id); err != nil {
+		s.log.Error("detaching a container's network", "container", rec.Name, "error", err)
+	}
+	if e := run.Endpoint; e != nil {
+		s.starter.networkEvent(events.ActionDisconnect, c.id, e)
+	}
+}
+
+// removeStaleExit takes away the record of an earlier run.
+func removeStaleExit(stateDir string) error {
+	err := os.Remove(filepath.Join(stateDir, shimapi.ExitFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"bothy/internal/shimapi"
+	"bothy/internal/spec"
+	"bothy/internal/vm/accel"
+	"bothy/internal/vm/ext4"
+	"bothy/internal/vm/initramfs"
+	"bothy/internal/vm/kernel"
+)
+
+const (
+	// machineAllowance is what a virtual machine has beyond its container's
+	// memory limit, for its kernel and the executor in it.
+	machineAllowance = 160 << 20
+	// leastMachineMemory is the smallest machine that is made.
+	leastMachineMemory = 256 << 20
+	// bootTimeout bounds a machine's way to its first word: generous, because
+	// without KVM and on a busy host a boot takes ten times as long.
+	bootTimeout = 60 * time.Second
+	// machineUsers is the first of the user ids that QEMU runs as: each machine
+	// has its own, from 28 bits of its container's ID.
+	machineUsers = 0x70000000
+)
+
+// machines prepares what virtual machines are made of. Finding out what the
+// host can do takes a while, so it is done once, ahead of the first machine.
+type machines struct {
+	opts     Options
+	cacheDir string
+	log      *slog.Logger
+
+	mu    sync.Mutex
+	found *machineParts // nil until looked for successfully
+	why   error         // of the last look that failed
+}
+
+// machineParts is what all machines of a host have in common.
+type machineParts struct {
+	kernel    kernel.Kernel
+	accel     accel.Result
+	initramfs string
+}
+
+func newMachines(opts Options) *machines {
+	return &machines{opts: opts, cacheDir: filepath.Join(opts.DataRoot, "vm"), log: opts.Log}
+}
+
+// parts finds kernel, accelerator and initramfs. What was found is remembered,
+// a failure is not: the user may have installed what was missing.
+func (m *machines) parts(ctx context.Context) (machineParts, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.found != nil {
+		// The cache knows whether the file is still good, at no cost.
+		path, err := initramfs.Cached(ctx, m.cacheDir, m.found.kernel, m.opts.Shim)
+		if err == nil {
+			m.found.initramfs = path
+			return *m.found, nil
+		}
+	}
+	m.found = nil
+	parts, err := m.look(ctx)
+	if m.why = err; err != nil {
+		return parts, err
+	}
+	m.found = &parts
+	return parts, nil
+}
+
+func (m *machines) look(ctx context.Context) (machineParts, error) {
+	var p machineParts
+	var err error
+	vm := m.opts.VM
+	if p.kernel, err = kernel.Find(kernel.Options{Image: vm.Kernel, Roots: vm.KernelRoots}); err != nil {
+		return p, err
+	}
+	if err := os.MkdirAll(m.cacheDir, 0o711); err != nil {
+		return p, fmt.Errorf("preparing virtual machines: %w", err)
+	}
+	if p.initramfs, err = initramfs.Cached(ctx, m.cacheDir, p.kernel, m.opts.Shim); err != nil {
+		return p, err
+	}
+	p.accel, err = accel.Probe(ctx, accel.Options{QEMU: vm.QEMU, Kernel: p.kernel, CacheFile: filepath.Join(m.cacheDir, "accel.json")})
+	if err == nil && vm.Accel != "" && vm.Accel != p.accel.Accel {
+		p.accel.Accel, p.accel.Reason = vm.Accel, "configured"
+	}
+	return p, err
+}
+
+// peek gives what is known already; ok is false while nothing is.
+func (m *machines) peek() (p machineParts, ok bool) {
+	if !m.mu.TryLock() {
+		return p, false
+	}
+	defer m.mu.Unlock()
+	if m.found == nil {
+		return p, false
+	}
+	return *m.found, true
+}
+
+// missing says why there are no machines, or that it is not known yet.
+func (m *machines) missing() string {
+	if !m.mu.TryLock() {
+		return "being probed"
+	}
+	defer m.mu.Unlock()
+	if m.why != nil {
+		return m.why.Error()
+	}
+	return "being probed"
+}
+
+// prepare makes the container's disk, if it has none yet, and describes its
+// machine.
+func (m *machines) prepare(ctx context.Context, c *ctr, rec record) (*shimapi.Machine, *machineStatus, error) {
+	p, err := m.parts(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting container %s in a virtual machine: %w", rec.Name, err)
+	}
+	if err := m.makeDisk(c, rec); err != nil {
+		return nil, nil, err
+	}
+	memory, cpus := m.size(rec.HostConfig.Resources)
+	uid := machineUser(rec.ID)
+	return &shimapi.Machine{
+			QEMU:        p.accel.QEMU,
+			Accel:       p.accel.Accel,
+			Kernel:      p.kernel.Image,
+			Initramfs:   p.initramfs,
+			Memory:      memory,
+			CPUs:        cpus,
+			UID:         uid,
+			GID:         uid,
+			BootTimeout: bootTimeout,
+		}, &machineStatus{
+			Accelerator: p.accel.Accel,
+			Kernel:      p.kernel.Version,
+			Memory:      memory,
+			CPUs:        cpus,
+		}, nil
+}
+
+// size gives a machine's memory in bytes and its CPUs: what the container may
+// use, and the allowance.
+func (m *machines) size(r container.Resources) (memory int64, cpus int) {
+	memory = r.Memory
+	if memory == 0 {
+		memory = m.opts.VM.Memory
+	}
+	const mib = 1 << 20
+	memory = max((memory+machineAllowance+mib-1)/mib*mib, leastMachineMemory)
+	cpus = m.opts.VM.CPUs
+	switch {
+	case r.NanoCPUs > 0:
+		cpus = int((r.NanoCPUs + 1e9 - 1) / 1e9)
+	case r.CPUQuota > 0:
+		period := r.CPUPeriod
+		if period == 0 {
+			period = 100_000
+		}
+		cpus = int((r.CPUQuota + period - 1) / period)
+	}
+	return memory, max(cpus, 1)
+}
+
+// makeDisk makes the container's writable disk. It is sparse, and made whole or
+// not at all.
+func (m *machines) makeDisk(c *ctr, rec record) error {
+	path := filepath.Join(c.dir, diskFile)
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	size, err := spec.StorageSize(rec.HostConfig.StorageOpt)
+	if err != nil {
+		return err
+	}
+	if size == 0 {
+		size = m.opts.VM.DiskSize
+	}
+	tmp := path + ".tmp"
+	_ = os.Remove(tmp)
+	err = ext4.Create(tmp, size)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp)
+		return storeError("making the disk of", c.id, err)
+	}
+	return nil
+}
+
+// machineUser gives the user and group id that a container's QEMU runs as.
+func machineUser(id string) uint32 {
+	bits, err := strconv.ParseUint(id[:7], 16, 32)
+	if err != nil { // IDs are hexadecimal
+		return machineUsers
+	}
+	return machineUsers | uint32(bits)
+}
+
+// lookAhead finds what machines need before the first of them is asked for.
+func (m *machines) lookAhead(ctx context.Context) {
+	p, err := m.parts(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		m.log.Info("no virtual machines can be started", "reason", err)
+	default:
+		m.log.Info("virtual machines", "accelerator", p.accel.String(), "kernel", p.kernel.Version, "qemu", p.accel.QEMU)
+	}
+}

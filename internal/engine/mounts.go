@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/api/types"
+)
+
+// The writable side of a container, in its state directory.
+const (
+	upperDir = "rw/upper" // process home
+	workDir  = "rw/work"
+	diskFile = "disk.img" // VM home: an ext4 file system
+)
+
+// rootfs computes the mounts that make a container's root: its image's layers
+// (EROFS files, the lowest first), and over them what is writable. Targets and
+// the overlay's directories are relative to the bundle, but for the process
+// home's writable side, which is a directory of the host.
+func rootfs(vm bool, layers []string, stateDir string) []*types.Mount {
+	var mounts []*types.Mount
+	lower := make([]string, len(layers)) // the topmost first
+	for i, file := range layers {
+		target := fmt.Sprintf("l/%d", i)
+		lower[len(layers)-1-i] = target
+		mounts = append(mounts, &types.Mount{Type: "erofs", Source: file, Target: target, Options: []string{"ro"}})
+	}
+	upper, work := filepath.Join(stateDir, upperDir), filepath.Join(stateDir, workDir)
+	if vm {
+		upper, work = "rw/upper", "rw/work"
+		mounts = append(mounts, &types.Mount{Type: "ext4", Source: filepath.Join(stateDir, diskFile), Target: "rw"})
+	}
+	return append(mounts, &types.Mount{Type: "overlay", Source: "overlay", Options: []string{
+		"lowerdir=" + strings.Join(lower, ":"),
+		"upperdir=" + upper,
+		"workdir=" + work,
+	}})
+}

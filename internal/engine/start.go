@@ -1,0 +1,281 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types"
+	"github.com/moby/moby/api/types/events"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"bothy/internal/event"
+	"bothy/internal/network"
+	"bothy/internal/shimapi"
+	"bothy/internal/shimclient"
+	"bothy/internal/spec"
+)
+
+// startTimeout bounds a start; that of a machine's boot is the shim's own.
+const startTimeout = 3 * time.Minute
+
+// starter makes a run of a container: all steps, with one rollback.
+type starter struct {
+	opts     Options
+	networks networkStore
+	shims    shims
+	machines *machines
+	host     host
+	program  *os.File // the shim, sealed: every container runs the same copy
+	bus      *event.Bus
+	log      *slog.Logger
+}
+
+// run is a container that has started.
+type run struct {
+	task     task
+	pid      int
+	endpoint *endpoint
+	machine  *machineStatus
+}
+
+// start is StartContainer for a container that was found.
+func (s *Containers) start(ctx context.Context, c *ctr) error {
+	if err := c.acquire(ctx); err != nil {
+		return err
+	}
+	defer c.release()
+	if err := c.check(opStart); err != nil {
+		return err
+	}
+	// A client that goes away does not leave half a start.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
+	defer cancel()
+	rec, _ := c.snapshot()
+	r, err := s.starter.start(ctx, c, rec)
+	if err != nil {
+		return s.startFailed(c, rec, err)
+	}
+	return s.adopt(c, r)
+}
+
+// adopt records a run that has begun, and watches it. The caller has acquired c.
+func (s *Containers) adopt(c *ctr, r *run) error {
+	err := c.move(opStart, func(st *status) {
+		*st = status{State: st.State, Pid: r.pid, StartedAt: time.Now().UTC(), FinishedAt: st.FinishedAt, Endpoint: r.endpoint, Machine: r.machine}
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.task, c.ended, c.stopped = r.task, make(chan struct{}), false
+	rec := c.rec
+	c.mu.Unlock()
+	s.emit(events.ActionStart, rec)
+	s.watch(c, r.task)
+	return nil
+}
+
+// startFailed records why a container did not start. It stays as it was, but
+// for one that is to be removed when it ends.
+func (s *Containers) startFailed(c *ctr, rec record, err error) error {
+	code, err := startFailure(err)
+	c.dropPending()
+	c.note(func(st *status) {
+		st.ExitCode, st.Error = code, err.Error()
+		st.Endpoint, st.Machine = nil, nil
+	})
+	if rec.HostConfig.AutoRemove {
+		if rerr := s.remove(c); rerr != nil {
+			s.log.Error("removing a container that did not start", "container", rec.Name, "error", rerr)
+		}
+	}
+	return err
+}
+
+// StartContainer starts a container that does not run.
+func (s *Containers) StartContainer(ctx context.Context, ref string) error {
+	c, err := s.index.find(ref)
+	if err != nil {
+		return err
+	}
+	return s.start(ctx, c)
+}
+
+// bundle is the container's directory below the exec root.
+func (s *starter) bundle(id string) string { return filepath.Join(s.opts.ExecRoot, "c", id) }
+
+func (s *starter) start(ctx context.Context, c *ctr, rec record) (_ *run, err error) {
+	clock := newStopwatch()
+	var undo rollback
+	defer func() {
+		if err != nil {
+			undo.run(ctx)
+		}
+	}()
+
+	undo.add(func(context.Context) { _ = os.RemoveAll(s.bundle(c.id)) })
+	p, err := s.prepare(ctx, c, rec)
+	if p.endpoint != nil {
+		defer p.closeFiles()
+		undo.add(func(ctx context.Context) { s.detach(ctx, c.id) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	clock.lap("prepare")
+
+	opts := s.shimOptions(c)
+	opts.Network = p.files()
+	t, err := s.shims.Start(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	undo.add(func(ctx context.Context) { s.bury(ctx, c, t) })
+	clock.lap("shim")
+
+	if err := s.create(ctx, c, rec, p, t); err != nil {
+		return nil, err
+	}
+	r := &run{task: t, machine: p.machineStatus}
+	clock.lap("create")
+	if p.endpoint != nil {
+		r.endpoint = endpointOf(p.endpoint)
+	}
+	// On disk before the start: the next bothyd must know the address even if
+	// this one does not live to say that the container runs.
+	c.note(func(st *status) { st.Endpoint, st.Machine = r.endpoint, r.machine })
+	c.connectPending(ctx, t)
+	clock.lap("attach")
+	resp, err := t.Start(ctx, &taskAPI.StartRequest{ID: c.id})
+	if err != nil {
+		return nil, startText(err)
+	}
+	clock.lap("start")
+	s.log.Debug("container started", "container", rec.Name, "home", rec.Home, "phases", clock.String())
+	r.pid = int(resp.GetPid())
+	if r.endpoint != nil {
+		s.networkEvent(events.ActionConnect, c.id, r.endpoint)
+	}
+	return r, nil
+}
+
+// startText puts docker's words before an error of the executor.
+func startText(err error) error {
+	return fmt.Errorf("failed to create task for container: failed to start container process: %w", err)
+}
+
+// prepared is all that a shim is told about a container.
+type prepared struct {
+	rootfs        []*types.Mount
+	machine       *shimapi.Machine
+	machineStatus *machineStatus
+	endpoint      *network.Endpoint // nil: none
+	log           shimapi.LogOptions
+}
+
+func (p prepared) files() []*os.File {
+	if p.endpoint == nil || p.endpoint.File == nil {
+		return nil
+	}
+	return []*os.File{p.endpoint.File}
+}
+
+func (p prepared) closeFiles() {
+	for _, f := range p.files() {
+		_ = f.Close()
+	}
+}
+
+// prepare makes everything that has to be there before the shim: it attaches
+// the network while it lays out the files. If it fails, an endpoint in the
+// answer is to be detached.
+func (s *starter) prepare(ctx context.Context, c *ctr, rec record) (prepared, error) {
+	type attachment struct {
+		endpoint *network.Endpoint
+		err      error
+	}
+	joined := make(chan attachment, 1)
+	go func() {
+		e, err := s.attach(ctx, rec)
+		joined <- attachment{e, err}
+	}()
+	var p prepared
+	err := s.layOut(ctx, c, rec, &p)
+	a := <-joined
+	p.endpoint = a.endpoint
+	if err != nil {
+		return p, err
+	}
+	if a.err != nil {
+		return p, a.err
+	}
+	if p.machine != nil && p.endpoint != nil && p.endpoint.Interface != nil {
+		p.machine.Interfaces = []shimapi.Interface{*p.endpoint.Interface}
+	}
+	files, err := s.writeNetworkFiles(c, rec, p.endpoint)
+	if err != nil {
+		return p, err
+	}
+	if p.machine != nil {
+		p.machine.Files = files.list()
+	}
+	return p, s.writeSpec(c, rec, p, files)
+}
+
+// layOut makes the container's directories and computes its root file system.
+func (s *starter) layOut(ctx context.Context, c *ctr, rec record, p *prepared) error {
+	if err := os.MkdirAll(s.bundle(c.id), 0o710); err != nil {
+		return storeError("starting", c.id, err)
+	}
+	if err := removeStaleExit(c.dir); err != nil {
+		return storeError("starting", c.id, err)
+	}
+	vm := rec.Home == spec.VM
+	p.rootfs = rootfs(vm, rec.Layers, c.dir)
+	var err error
+	if p.log, err = logOptions(rec.HostConfig.LogConfig, logPath(c.dir, c.id)); err != nil {
+		return err
+	}
+	if vm {
+		p.machine, p.machineStatus, err = s.machines.prepare(ctx, c, rec)
+		return err
+	}
+	return spec.PrepareBinds(rec.HostConfig)
+}
+
+// create tells the shim to make the container.
+func (s *starter) create(ctx context.Context, c *ctr, rec record, p prepared, t task) error {
+	options, err := json.Marshal(shimapi.CreateOptions{
+		Version:   shimapi.Version,
+		StateDir:  c.dir,
+		Log:       p.log,
+		OpenStdin: rec.Config.OpenStdin,
+		StdinOnce: rec.Config.StdinOnce,
+		NetNS:     rec.Home == spec.Process && len(p.files()) > 0,
+		Machine:   p.machine,
+	})
+	if err != nil {
+		return fmt.Errorf("encoding the options of container %s: %w", rec.Name, err)
+	}
+	_, err = t.Create(ctx, &taskAPI.CreateTaskRequest{
+		ID:       c.id,
+		Bundle:   s.bundle(c.id),
+		Rootfs:   p.rootfs,
+		Terminal: rec.Config.Tty,
+		Options:  &anypb.Any{TypeUrl: shimapi.CreateOptionsURL, Value: options},
+	})
+	if err != nil {
+		return startText(err)
+	}
+	return nil
+}
+
+func (s *starter) shimOptions(c *ctr) shimclient.Options {
+	return shimclient.Options{Binary: s.opts.Shim, Executable: s.program, ID: c.id, Bundle: s.bundle(c.id), StateDir: c.dir}
+}
