@@ -87,15 +87,17 @@ func TestContainersReachEachOther(t *testing.T) {
 		if a.IPAddress.String() != "172.17.0.2" || a.MAC != "02:42:ac:11:00:02" || a.PrefixLen != 16 || a.Gateway.String() != "172.17.0.1" {
 			t.Errorf("endpoint %+v", a)
 		}
-		var listener net.Listener
-		err = inside(b.File, func() (err error) {
+		err = inside(b.File, func() error {
 			eth0, err := net.InterfaceByName("eth0")
 			if err == nil && eth0.HardwareAddr.String() != "02:00:00:00:00:0b" {
-				t.Errorf("eth0 has %s", eth0.HardwareAddr)
+				err = fmt.Errorf("eth0 has %s", eth0.HardwareAddr)
 			}
-			listener, err = net.Listen("tcp4", b.IPAddress.String()+":80")
 			return err
 		})
+		if err != nil {
+			t.Error(err)
+		}
+		listener, err := listenIn(b.File, b.IPAddress.String()+":80")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -148,6 +150,15 @@ func linkNames(t *testing.T) string {
 	return strings.Join(names, " ")
 }
 
+// listenIn listens in a namespace.
+func listenIn(ns *os.File, address string) (l net.Listener, err error) {
+	err = inside(ns, func() (err error) {
+		l, err = net.Listen("tcp4", address)
+		return err
+	})
+	return l, err
+}
+
 // reach connects to port 80 of an address.
 func reach(ip netip.Addr) error {
 	conn, err := net.DialTimeout("tcp4", ip.String()+":80", 2*time.Second)
@@ -193,25 +204,18 @@ func TestOutside(t *testing.T) {
 		}
 		defer ep.File.Close()
 		from := make(chan string, 1)
-		var listeners []net.Listener
-		listen := func(address string) func() error {
-			return func() error {
-				l, err := net.Listen("tcp4", address)
-				if err == nil {
-					listeners = append(listeners, l)
-				}
-				return err
-			}
-		}
-		err = errors.Join(inside(out.file, listen("10.9.0.2:80")), inside(ep.File, listen(ep.IPAddress.String()+":80")))
+		outer, err := listenIn(out.file, "10.9.0.2:80")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, l := range listeners {
-			defer l.Close()
+		defer outer.Close()
+		inner, err := listenIn(ep.File, ep.IPAddress.String()+":80")
+		if err != nil {
+			t.Fatal(err)
 		}
+		defer inner.Close()
 		go func() {
-			if conn, err := listeners[0].Accept(); err == nil {
+			if conn, err := outer.Accept(); err == nil {
 				from <- conn.RemoteAddr().String()
 				conn.Close()
 			}
