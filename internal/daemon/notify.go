@@ -14,6 +14,7 @@ func notifySystemd(state string) error {
 	if path == "" {
 		return nil
 	}
+	_ = os.Unsetenv("NOTIFY_SOCKET")
 	if name, abstract := strings.CutPrefix(path, "@"); abstract {
 		path = "\x00" + name
 	}
