@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"bothy/internal/executor/sealed"
 	"bothy/internal/executortest"
 	"bothy/internal/logfile"
 	"bothy/internal/shimapi"
@@ -89,7 +90,12 @@ func newBox(t *testing.T) *box {
 			t.Fatal(err)
 		}
 	}
-	b.opts = shimclient.Options{Binary: binary, ID: b.id, Bundle: b.bundle, StateDir: b.state}
+	file, err := sealed.File(binary) // as the engine does
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	b.opts = shimclient.Options{Binary: binary, Executable: file, ID: b.id, Bundle: b.bundle, StateDir: b.state}
 	b.client, err = shimclient.Start(ctx, b.opts)
 	if err != nil {
 		t.Fatal(err)

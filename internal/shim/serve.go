@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -72,7 +71,7 @@ func serve(ctx context.Context, o Options, home newHome) error {
 		return fmt.Errorf("keeping the process id: %w", err)
 	}
 	s := newService(o.ID, o.Bundle, o.Version, files[shimapi.NetworkFD-3:], home)
-	server, err := ttrpc.NewServer(ttrpc.WithUnaryServerInterceptor(errorKinds))
+	server, err := ttrpc.NewServer(ttrpc.WithChainUnaryServerInterceptor(newQuiet().intercept, errorKinds))
 	if err != nil {
 		return err
 	}
@@ -84,7 +83,6 @@ func serve(ctx context.Context, o Options, home newHome) error {
 			s.stop()
 		}
 	}()
-	debug.FreeOSMemory()
 	select {
 	case <-s.stopped:
 	case <-ctx.Done():

@@ -1,0 +1,65 @@
+package shim_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What a container costs beside itself; users are promised these numbers.
+const (
+	maxResident = 8 << 20  // bytes of the shim of a sleeping container
+	maxProgram  = 12 << 20 // bytes on disk
+)
+
+func TestSizes(t *testing.T) {
+	b := newBox(t)
+	b.create(script("echo ready; exec sleep 1000"))
+	b.start()
+	info, err := os.Stat(b.opts.Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > maxProgram {
+		t.Errorf("the program has %d bytes, at most %d are allowed", info.Size(), maxProgram)
+	}
+	var rss int64
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if rss = resident(t, b.client.Pid); rss <= maxResident {
+			break
+		}
+	}
+	if rss > maxResident {
+		t.Errorf("the shim of a sleeping container has %d bytes resident, at most %d are allowed", rss, maxResident)
+	}
+	if os.Getenv("SMAPS") != "" {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", b.client.Pid))
+		os.WriteFile("/tmp/w/smaps", data, 0o600)
+	}
+	t.Logf("program %d bytes, resident %d bytes", info.Size(), rss)
+}
+
+// resident is VmRSS in bytes.
+func resident(t *testing.T, pid int) int64 {
+	t.Helper()
+	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatalf("process %d has no VmRSS", pid)
+	return 0
+}
