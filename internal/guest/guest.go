@@ -35,6 +35,10 @@ const executorRoot = "/run/executor"
 // or, if it cannot even do what it is for, the kernel panics and the host sees
 // the reason on the console.
 func Main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "bothy: only PID 1 of a virtual machine may become a guest")
+		os.Exit(1)
+	}
 	_, _ = os.Stdout.WriteString(upLine)
 	g := &guest{}
 	err := g.run()

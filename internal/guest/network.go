@@ -194,3 +194,16 @@ func addRoutes(h *netlink.Handle, l netlink.Link, s shimapi.Interface) error {
 	}
 	return nil
 }
+
+// removeNetwork lets go of the network namespace that setUpNetwork made, if it
+// made one.
+func removeNetwork(id string) error {
+	path := filepath.Join(netnsDir, id)
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("removing the network namespace: %w", err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}

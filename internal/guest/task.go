@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,24 +32,60 @@ type task struct {
 
 	done     chan struct{} // closed by Shutdown
 	doneOnce sync.Once
+
+	mu       sync.Mutex      // guards prepared
+	prepared map[string]bool // ids of the containers whose bundle and network are there
 }
 
 func newTask(s *executor.Service, t *tracer, u *uevents) *task {
-	return &task{Service: s, trace: t, uevents: u, done: make(chan struct{})}
+	return &task{Service: s, trace: t, uevents: u, done: make(chan struct{}), prepared: map[string]bool{}}
 }
 
 // Create applies the GuestOptions that come with the request and creates the
 // container from them.
 func (t *task) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
 	t.trace.mark("create")
+	if err := t.reserve(req.ID); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	resp, err := t.create(ctx, req)
+	t.trace.mark("created")
+	if err != nil {
+		_ = t.release(req.ID) // the first error is the one to tell
+	}
+	return resp, err
+}
+
+func (t *task) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
 	inner, err := t.prepare(req)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("preparing the guest of %s: %w", req.ID, err))
 	}
 	t.trace.mark("prepared")
-	resp, err := t.Service.Create(ctx, inner)
-	t.trace.mark("created")
-	return resp, err
+	return t.Service.Create(ctx, inner)
+}
+
+// reserve claims an id, which names files, for a container.
+func (t *task) reserve(id string) error {
+	if id == "" || filepath.Base(id) != id || id == "." || id == ".." {
+		return fmt.Errorf("container id %q is no file name: %w", id, errdefs.ErrInvalidArgument)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.prepared[id] {
+		return fmt.Errorf("container %s already exists: %w", id, errdefs.ErrAlreadyExists)
+	}
+	t.prepared[id] = true
+	return nil
+}
+
+// release removes what was prepared for a container.
+func (t *task) release(id string) error {
+	err := errors.Join(removeNetwork(id), os.RemoveAll(filepath.Join(bundlesDir, id)))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.prepared, id)
+	return err
 }
 
 func (t *task) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
@@ -104,9 +141,6 @@ func (t *task) prepare(req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskReque
 
 // guestOptions decodes a request's options.
 func guestOptions(req *taskAPI.CreateTaskRequest) (*shimapi.GuestOptions, error) {
-	if req.ID == "" || filepath.Base(req.ID) != req.ID || req.ID == "." || req.ID == ".." {
-		return nil, fmt.Errorf("container id %q is no file name: %w", req.ID, errdefs.ErrInvalidArgument)
-	}
 	if url := req.Options.GetTypeUrl(); url != shimapi.GuestOptionsURL {
 		return nil, fmt.Errorf("options of type %q instead of %s: %w", url, shimapi.GuestOptionsURL, errdefs.ErrInvalidArgument)
 	}
@@ -167,4 +201,13 @@ func setNetNS(spec *specs.Spec, path string) {
 		kept = append(kept, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: path})
 	}
 	spec.Linux.Namespaces = kept
+}
+
+// Delete removes what prepare has made, too.
+func (t *task) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
+	resp, err := t.Service.Delete(ctx, req)
+	if err == nil && req.ExecID == "" {
+		err = errgrpc.ToGRPC(t.release(req.ID))
+	}
+	return resp, err
 }

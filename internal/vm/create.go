@@ -39,7 +39,9 @@ func (m *Machine) guestCreate(req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTa
 	}
 	inner := proto.CloneOf(req)
 	inner.Options = &anypb.Any{TypeUrl: shimapi.GuestOptionsURL, Value: value}
-	inner.Rootfs = guestMounts(req.Rootfs)
+	if inner.Rootfs, err = guestMounts(req.Rootfs, m.serials); err != nil {
+		return nil, fmt.Errorf("preparing what the virtual machine of %s needs: %w", req.ID, err)
+	}
 	return inner, nil
 }
 

@@ -10,8 +10,9 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// disk is a rootfs mount whose source is a file, opened for QEMU.
+// disk is a file system in a file, opened for QEMU.
 type disk struct {
+	path     string
 	serial   string
 	readOnly bool
 	file     *os.File
@@ -29,11 +30,11 @@ func openDisks(mounts []*types.Mount) (disks []disk, err error) {
 			closeDisks(disks)
 		}
 	}()
-	for i, m := range mounts {
+	for _, m := range mounts {
 		if !hasDisk(m) {
 			continue
 		}
-		d := disk{serial: fmt.Sprintf("l%d", i), readOnly: m.Type == "erofs" || slices.Contains(m.Options, "ro")}
+		d := disk{path: m.Source, serial: fmt.Sprintf("l%d", len(disks)), readOnly: m.Type == "erofs" || slices.Contains(m.Options, "ro")}
 		flag := os.O_RDWR
 		if d.readOnly {
 			flag = os.O_RDONLY
@@ -60,18 +61,31 @@ func closeDisks(disks []disk) {
 	}
 }
 
-// guestMounts returns mounts as the guest is to make them: sources that are
-// disks become serials. Its order of serials is openDisks'.
-func guestMounts(mounts []*types.Mount) []*types.Mount {
+// serials maps each disk's path to its serial.
+func serials(disks []disk) map[string]string {
+	out := make(map[string]string, len(disks))
+	for _, d := range disks {
+		out[d.path] = d.serial
+	}
+	return out
+}
+
+// guestMounts returns mounts as the guest is to make them: files become the
+// serials of the disks that the machine was booted with.
+func guestMounts(mounts []*types.Mount, serials map[string]string) ([]*types.Mount, error) {
 	out := make([]*types.Mount, 0, len(mounts))
-	for i, m := range mounts {
+	for _, m := range mounts {
 		g := &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: slices.DeleteFunc(slices.Clone(m.Options), isLoop)}
 		if hasDisk(m) {
-			g.Source = serialScheme + fmt.Sprintf("l%d", i)
+			serial, ok := serials[m.Source]
+			if !ok {
+				return nil, fmt.Errorf("the virtual machine was booted without the disk %s: %w", m.Source, errdefs.ErrInvalidArgument)
+			}
+			g.Source = serialScheme + serial
 		}
 		out = append(out, g)
 	}
-	return out
+	return out, nil
 }
 
 // isLoop finds the option that only a host's mount of a file needs.

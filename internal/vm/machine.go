@@ -44,6 +44,7 @@ type Config struct {
 type Machine struct {
 	config  Config
 	process *process
+	serials map[string]string // of the disks, by their files' paths
 	session *yamux.Session
 	task    *guestTask
 

@@ -44,6 +44,13 @@ type guestTask struct {
 // processKey names a process: a container's first has no exec id.
 type processKey struct{ id, execID string }
 
+func (k processKey) String() string {
+	if k.execID == "" {
+		return "container " + k.id
+	}
+	return fmt.Sprintf("process %s of container %s", k.execID, k.id)
+}
+
 var _ taskAPI.TTRPCTaskService = (*guestTask)(nil)
 
 // newGuestTask opens the session's task stream and begins to serve its others.
@@ -124,10 +131,16 @@ func (m *Machine) ended() bool {
 	}
 }
 
-func (t *guestTask) keep(id, execID string, s *stdio) {
+// announce allows the guest to open a process's streams.
+func (t *guestTask) announce(id, execID, stdin, stdout, stderr string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stdio[processKey{id, execID}] = s
+	key := processKey{id, execID}
+	if _, ok := t.stdio[key]; ok {
+		return fmt.Errorf("%s already exists: %w", key, errdefs.ErrAlreadyExists)
+	}
+	t.stdio[key] = t.exchange.announce(stdin, stdout, stderr)
+	return nil
 }
 
 // forget drops what is known of a process's streams.
@@ -164,7 +177,9 @@ func (t *guestTask) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) 
 	if err != nil {
 		return nil, err
 	}
-	t.keep(req.ID, "", t.exchange.announce(req.Stdin, req.Stdout, req.Stderr))
+	if err := t.announce(req.ID, "", req.Stdin, req.Stdout, req.Stderr); err != nil {
+		return nil, err
+	}
 	resp, err := forward(ctx, t, t.client.Create, inner)
 	if err != nil {
 		t.forget(req.ID, "")
@@ -173,7 +188,9 @@ func (t *guestTask) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) 
 }
 
 func (t *guestTask) Exec(ctx context.Context, req *taskAPI.ExecProcessRequest) (*emptypb.Empty, error) {
-	t.keep(req.ID, req.ExecID, t.exchange.announce(req.Stdin, req.Stdout, req.Stderr))
+	if err := t.announce(req.ID, req.ExecID, req.Stdin, req.Stdout, req.Stderr); err != nil {
+		return nil, err
+	}
 	resp, err := forward(ctx, t, t.client.Exec, req)
 	if err != nil {
 		t.forget(req.ID, req.ExecID)
