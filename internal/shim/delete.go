@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,11 +21,14 @@ func Delete(ctx context.Context, id, bundle, state string) error {
 	if id == "" || !filepath.IsAbs(bundle) || !filepath.IsAbs(state) {
 		return fmt.Errorf("cleaning up needs an id and the absolute paths of bundle and state: %w", errdefs.ErrInvalidArgument)
 	}
-	err := errors.Join(
-		deleteMachine(ctx, bundle),
-		deleteContainer(ctx, filepath.Join(bundle, stateDir), id),
-		recordLoss(state),
-	)
+	err := mustBeDead(bundle)
+	if err == nil {
+		err = errors.Join(
+			deleteMachine(ctx, bundle),
+			deleteContainer(ctx, filepath.Join(bundle, stateDir), id),
+			recordLoss(state),
+		)
+	}
 	if err != nil {
 		return fmt.Errorf("cleaning up after container %s: %w", id, err)
 	}
@@ -44,4 +48,23 @@ func recordLoss(state string) error {
 		ExitedAt: time.Now().UTC(),
 		Error:    "the shim was killed",
 	})
+}
+
+// mustBeDead refuses to clean up under a shim that serves.
+func mustBeDead(bundle string) error {
+	dir, err := os.Open(bundle)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	// Beneath the open directory, for the path may be too long for an address.
+	conn, err := net.Dial("unix", fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), shimapi.TaskSocket))
+	if err != nil {
+		return nil
+	}
+	_ = conn.Close()
+	return fmt.Errorf("its shim serves still; delete the container by it: %w", errdefs.ErrFailedPrecondition)
 }

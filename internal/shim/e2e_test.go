@@ -44,11 +44,15 @@ var program = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == engineArg {
+		os.Exit(engine())
+	}
 	code := m.Run()
 	if ranShim {
 		if path, err := program(); err == nil {
 			_ = os.RemoveAll(filepath.Dir(path))
 		}
+		removeCgroups()
 	}
 	os.Exit(code)
 }
@@ -68,6 +72,19 @@ type box struct {
 
 // newBox starts a shim; what is left of it at the test's end is removed.
 func newBox(t *testing.T) *box {
+	t.Helper()
+	b := prepareBox(t)
+	client, err := shimclient.Start(b.ctx, b.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.client = client
+	t.Cleanup(b.remove)
+	return b
+}
+
+// prepareBox makes what a shim needs.
+func prepareBox(t *testing.T) *box {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("containers need root")
@@ -96,11 +113,6 @@ func newBox(t *testing.T) *box {
 	}
 	t.Cleanup(func() { _ = file.Close() })
 	b.opts = shimclient.Options{Binary: binary, Executable: file, ID: b.id, Bundle: b.bundle, StateDir: b.state}
-	b.client, err = shimclient.Start(ctx, b.opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.remove)
 	return b
 }
 
@@ -111,8 +123,12 @@ func (b *box) remove() {
 			b.t.Logf("shim.log:\n%s", data)
 		}
 	}
-	_ = unix.Kill(b.client.Pid, unix.SIGKILL)
-	<-b.client.Done()
+	select {
+	case <-b.client.Done():
+	default:
+		_ = unix.Kill(b.client.Pid, unix.SIGKILL)
+		<-b.client.Done()
+	}
 	if err := shimclient.Cleanup(context.Background(), b.opts); err != nil {
 		b.t.Error(err)
 	}
@@ -272,7 +288,7 @@ func makeRootfs(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
-	for _, applet := range []string{"sh", "cat", "echo", "sleep", "head", "yes", "stty", "seq", "dd"} {
+	for _, applet := range []string{"sh", "cat", "echo", "sleep", "head", "yes", "stty", "seq", "dd", "usleep"} {
 		if err := os.Symlink("busybox", filepath.Join(dir, "bin", applet)); err != nil {
 			t.Fatal(err)
 		}
