@@ -52,7 +52,8 @@ type Networks interface {
 type Images interface {
 	PullImage(ctx context.Context, ref string, platform *ocispec.Platform, auth *registry.AuthConfig, out Progress) error
 	// ImportImage makes a one-layer image of a (compressed) root file system
-	// tar and returns its ID ("sha256:..."). Changes are Dockerfile lines.
+	// tar and returns its ID ("sha256:..."), which is also its last message's
+	// status. Changes are Dockerfile lines.
 	ImportImage(ctx context.Context, rootfs io.Reader, ref, message string, changes []string, platform *ocispec.Platform, out Progress) (string, error)
 	// LoadImages reads a docker or OCI archive, compressed or not.
 	LoadImages(ctx context.Context, archive io.Reader, platform *ocispec.Platform, out Progress) error

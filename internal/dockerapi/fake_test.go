@@ -101,11 +101,15 @@ func (f *fake) read(r io.Reader) error {
 	return nil
 }
 
-func (f *fake) ImportImage(_ context.Context, rootfs io.Reader, ref, message string, changes []string, _ *ocispec.Platform, _ Progress) (string, error) {
+func (f *fake) ImportImage(_ context.Context, rootfs io.Reader, ref, message string, changes []string, _ *ocispec.Platform, out Progress) (string, error) {
 	if err := f.call("import %s %q %q", ref, message, changes); err != nil {
 		return "", err
 	}
-	return "sha256:1234", f.read(rootfs)
+	if err := f.read(rootfs); err != nil {
+		return "", err
+	}
+	out(jsonstream.Message{Status: "sha256:1234"})
+	return "sha256:1234", nil
 }
 
 func (f *fake) LoadImages(_ context.Context, archive io.Reader, _ *ocispec.Platform, out Progress) error {

@@ -85,10 +85,7 @@ func (s *Server) importImage(w http.ResponseWriter, r *request) error {
 	}
 	return upload(w, r, func(ctx context.Context, body io.Reader) error {
 		out := newProgressStream(w)
-		id, err := s.backend.ImportImage(ctx, body, ref, message, r.query["changes"], platform, out.send)
-		if err == nil {
-			out.send(jsonstream.Message{Status: id})
-		}
+		_, err := s.backend.ImportImage(ctx, body, ref, message, r.query["changes"], platform, out.send)
 		return out.end(err)
 	})
 }

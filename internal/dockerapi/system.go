@@ -2,10 +2,12 @@ package dockerapi
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/swarm"
 )
 
 func (s *Server) ping(w http.ResponseWriter, r *request) error {
@@ -30,6 +32,15 @@ func (s *Server) versionInfo(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	v.APIVersion, v.MinAPIVersion = string(maxVersion), string(minVersion)
+	for i, c := range v.Components {
+		if c.Name != "Engine" { // docker's name of the part that serves the API
+			continue
+		}
+		details := map[string]string{"Experimental": "false"}
+		maps.Copy(details, c.Details)
+		details["ApiVersion"], details["MinAPIVersion"] = v.APIVersion, v.MinAPIVersion
+		v.Components[i].Details = details
+	}
 	return writeJSON(w, http.StatusOK, v)
 }
 
@@ -37,6 +48,9 @@ func (s *Server) info(w http.ResponseWriter, r *request) error {
 	info, err := s.backend.Info(r.Context())
 	if err != nil {
 		return err
+	}
+	if info.Swarm.LocalNodeState == "" {
+		info.Swarm.LocalNodeState = swarm.LocalNodeStateInactive
 	}
 	return writeJSON(w, http.StatusOK, legacyInfo(info, r.version))
 }
