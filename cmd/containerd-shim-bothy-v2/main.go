@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"bothy/internal/executor"
+	"bothy/internal/guest"
 	"bothy/internal/shim"
 	"bothy/internal/version"
 )
@@ -30,6 +31,9 @@ var errUsage = errors.New("bad usage")
 func main() {
 	if executor.IsInit() {
 		executor.Init()
+	}
+	if os.Getpid() == 1 && os.Args[0] == "/init" {
+		guest.Main()
 	}
 	log.SetFlags(log.LstdFlags | log.LUTC)
 	err := run(context.Background(), os.Args[1:], os.Stdout)
