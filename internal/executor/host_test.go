@@ -193,3 +193,13 @@ func (s *streams) OpenOutput(_ context.Context, name string) (io.WriteCloser, er
 	defer s.mu.Unlock()
 	return s.open[name].(io.WriteCloser), nil
 }
+
+// readAll gives everything that comes, once it has ended.
+func readAll(r io.Reader) <-chan string {
+	done := make(chan string, 1)
+	go func() {
+		data, _ := io.ReadAll(r)
+		done <- string(data)
+	}()
+	return done
+}

@@ -32,14 +32,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// rerun runs the tests in a mount namespace that goes with them.
+// rerun runs the tests in a mount namespace that goes with them, from a sealed
+// file as a shim does.
 func rerun() int {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	self, err := executor.SealedSelf()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer self.Close()
+	exe := fmt.Sprint("/proc/self/fd/", self.Fd())
+	cmd := exec.Command(exe, os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), inner+"=1")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-	err := cmd.Run()
+	err = cmd.Run()
 	if cmd.Process != nil {
 		removeCgroups(cmd.Process.Pid)
 	}
