@@ -86,7 +86,7 @@ func boot(ctx context.Context, c Config) (*Machine, error) {
 		s.link.Close()
 		m.process.kill()
 		<-m.process.done
-		os.Remove(filepath.Join(c.Bundle, PidFile))
+		m.removePid()
 		return nil, err
 	}
 	go m.watch()
@@ -154,7 +154,7 @@ func (m *Machine) watch() {
 		}
 	}
 	m.session.Close()
-	os.Remove(filepath.Join(m.config.Bundle, PidFile))
+	m.removePid()
 	m.endedAt = time.Now()
 	close(m.finished)
 }
@@ -204,6 +204,9 @@ func (m *Machine) Err() error {
 // Close ends the machine: it asks QEMU to quit, kills it if that takes too
 // long, and returns when it is gone. It may be called twice.
 func (m *Machine) Close() error {
+	if m.ended() {
+		return nil
+	}
 	m.closing.Store(true)
 	m.mu.Lock()
 	client := m.qmp
@@ -235,3 +238,7 @@ func writePid(bundle string, pid int) error {
 	}
 	return nil
 }
+
+// removePid removes the file of writePid. A file that stays names a process that
+// has ended, as after a crash.
+func (m *Machine) removePid() { _ = os.Remove(filepath.Join(m.config.Bundle, PidFile)) }

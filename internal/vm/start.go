@@ -94,6 +94,7 @@ func (m *Machine) start() (s sockets, err error) {
 	if err = m.placed(); err != nil {
 		m.process.kill()
 		<-m.process.done
+		m.removePid()
 		return s, err
 	}
 	go keepConsole(log, console)
