@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -112,8 +111,10 @@ func (m *Manager) forget(containerID string) {
 	}
 }
 
-// Detach takes a container off its network: its links go, its address is free.
-// A container that has no endpoint is no error.
+// Detach takes a container off its network: its address is free when it
+// returns, its links go soon after (the kernel takes tens of milliseconds for
+// each, which nobody should wait for; Close does). A container that has no
+// endpoint is no error.
 func (m *Manager) Detach(_ context.Context, containerID string) error {
 	m.mu.Lock()
 	e, ok := m.endpoints[containerID]
@@ -123,7 +124,7 @@ func (m *Manager) Detach(_ context.Context, containerID string) error {
 	}
 	if e.IPAddress.IsValid() {
 		for _, home := range []string{HomeProcess, HomeVM} {
-			if err := m.removeLink(linkName(home, containerID)); err != nil {
+			if err := m.dropLink(linkName(home, containerID)); err != nil {
 				return fmt.Errorf("taking container %s off its network: %w", containerID, err)
 			}
 		}
@@ -132,15 +133,31 @@ func (m *Manager) Detach(_ context.Context, containerID string) error {
 	return nil
 }
 
-func (m *Manager) removeLink(name string) error {
+// dropLink finds a link now and removes it in the background: by its index, so
+// that one of the same name made meanwhile stays.
+func (m *Manager) dropLink(name string) error {
 	link, err := m.rt.LinkByName(name)
 	if isGone(err) {
 		return nil
 	}
+	if err != nil {
+		return fmt.Errorf("looking for the link %s: %w", name, err)
+	}
+	m.removals.Go(func() {
+		if err := m.rt.LinkDel(link); err != nil && !isGone(err) {
+			m.log.Warn("removing a link", "link", name, "error", err)
+		}
+	})
+	return nil
+}
+
+// removeLink removes a link if there is one of the name.
+func (m *Manager) removeLink(name string) error {
+	link, err := m.rt.LinkByName(name)
 	if err == nil {
 		err = m.rt.LinkDel(link)
 	}
-	if err != nil && !isGone(err) && !errors.Is(err, unix.EINVAL) {
+	if err != nil && !isGone(err) {
 		return fmt.Errorf("removing the link %s: %w", name, err)
 	}
 	return nil

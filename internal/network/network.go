@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"sync"
@@ -53,6 +54,7 @@ type Options struct {
 	MTU      int          // 0: 1500
 	DNS      DNS          // for containers that have no settings of their own
 	Table    string       // nftables table; "": "bothy"
+	Log      *slog.Logger // nil: slog's default
 }
 
 // DNS is what a user says about name resolution; empty fields follow the host.
@@ -105,6 +107,9 @@ type Manager struct {
 	gateway netip.Addr
 	created time.Time
 	warn    []string
+	log     *slog.Logger
+
+	removals sync.WaitGroup // of links, in the background
 
 	mu        sync.Mutex
 	addresses *ipam
@@ -119,7 +124,7 @@ func Open(ctx context.Context, opts Options) (*Manager, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	m := &Manager{opts: opts, endpoints: map[string]InUse{}, created: time.Now()}
+	m := &Manager{opts: opts, log: opts.Log, endpoints: map[string]InUse{}, created: time.Now()}
 	if err := m.open(ctx); err != nil {
 		m.release()
 		return nil, fmt.Errorf("opening the network %s: %w", opts.Bridge, err)
@@ -148,7 +153,9 @@ func (m *Manager) open(ctx context.Context) (err error) {
 	return err
 }
 
+// release closes what the Manager holds, once its links are gone.
 func (m *Manager) release() {
+	m.removals.Wait()
 	if m.rt != nil {
 		m.rt.Close()
 	}
@@ -241,6 +248,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MTU == 0 {
 		o.MTU = 1500
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
 	if len(o.Pools) == 0 {
 		o.Pools = DefaultPools()
