@@ -16,6 +16,7 @@ import (
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/api/types"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -68,7 +69,11 @@ type box struct {
 	state  string
 	opts   shimclient.Options
 	client *shimclient.Client
+	rootfs []*types.Mount // none: a directory in the bundle
 }
+
+// applets are what the containers' busybox does.
+var applets = []string{"sh", "cat", "echo", "sleep", "head", "yes", "stty", "seq", "dd", "usleep", "uname"}
 
 // newBox starts a shim; what is left of it at the test's end is removed.
 func newBox(t *testing.T) *box {
@@ -146,14 +151,16 @@ func (b *box) create(changes ...func(*specs.Spec, *shimapi.CreateOptions)) {
 	for _, c := range changes {
 		c(spec, &opts)
 	}
-	makeRootfs(b.t, filepath.Join(b.bundle, "rootfs"))
+	if b.rootfs == nil {
+		makeRootfs(b.t, filepath.Join(b.bundle, "rootfs"))
+	}
 	writeJSON(b.t, filepath.Join(b.bundle, shimapi.SpecFile), spec)
 	value, err := json.Marshal(opts)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	if _, err := b.client.Task.Create(b.ctx, &taskAPI.CreateTaskRequest{
-		ID: b.id, Bundle: b.bundle, Terminal: spec.Process.Terminal,
+		ID: b.id, Bundle: b.bundle, Rootfs: b.rootfs, Terminal: spec.Process.Terminal,
 		Options: &anypb.Any{TypeUrl: shimapi.CreateOptionsURL, Value: value},
 	}); err != nil {
 		b.t.Fatal(err)
@@ -288,7 +295,7 @@ func makeRootfs(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
-	for _, applet := range []string{"sh", "cat", "echo", "sleep", "head", "yes", "stty", "seq", "dd", "usleep"} {
+	for _, applet := range applets {
 		if err := os.Symlink("busybox", filepath.Join(dir, "bin", applet)); err != nil {
 			t.Fatal(err)
 		}
