@@ -109,8 +109,9 @@ func lookupIn(img fs.ReadLinkFS, p string) (e *erofs.LowerEntry, hidden bool, er
 	return nil, hidden, nil
 }
 
+// lowerEntry takes the mode from st: fi.Mode lacks setuid, setgid and sticky.
 func lowerEntry(img fs.ReadLinkFS, p string, fi fs.FileInfo, st *goerofs.Stat) (*erofs.LowerEntry, bool, error) {
-	e := &erofs.LowerEntry{Mode: fi.Mode(), UID: st.UID, GID: st.GID, ModTime: fi.ModTime()}
+	e := &erofs.LowerEntry{Mode: st.Mode, UID: st.UID, GID: st.GID, ModTime: fi.ModTime()}
 	switch {
 	case fi.IsDir():
 		e.Xattrs = map[string]string{}

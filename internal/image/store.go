@@ -16,7 +16,9 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
+	"github.com/sirupsen/logrus"
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
@@ -57,6 +59,7 @@ type Store struct {
 
 	bolt    *bolt.DB
 	db      *metadata.DB
+	quiet   *log.Entry // what containerd says at length, an error says in short
 	content content.Store
 	images  images.Store
 	leases  leases.Manager
@@ -88,8 +91,10 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the image store: %w", err)
 	}
+	logger := logrus.New()
+	logger.SetLevel(logrus.ErrorLevel)
 	s := &Store{
-		root: root, opts: o, insecure: insecure,
+		root: root, opts: o, insecure: insecure, quiet: logrus.NewEntry(logger),
 		configs: map[digest.Digest]*config{}, held: map[digest.Digest]int{},
 	}
 	if err := s.open(ctx); err != nil {
@@ -181,7 +186,7 @@ type operation struct {
 
 // begin starts an operation; the context that it returns carries the lease.
 func (s *Store) begin(ctx context.Context) (context.Context, *operation, error) {
-	ctx = namespaces.WithNamespace(ctx, namespace)
+	ctx = log.WithLogger(namespaces.WithNamespace(ctx, namespace), s.quiet)
 	l, err := s.leases.Create(ctx, leases.WithRandomID())
 	if err != nil {
 		return nil, nil, err
