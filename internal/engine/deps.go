@@ -74,6 +74,7 @@ type imageStore interface {
 	List(ctx context.Context) ([]image.Image, error)
 	// Hold keeps an image until release is called.
 	Hold(id digest.Digest) (release func())
+	Pull(ctx context.Context, ref string, opts image.PullOptions) (*image.Image, error)
 	Load(ctx context.Context, archive io.Reader, opts image.LoadOptions) ([]image.Loaded, error)
 	Import(ctx context.Context, rootfs io.Reader, opts image.ImportOptions) (*image.Image, error)
 	Tag(ctx context.Context, source, target string) error

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/events"
@@ -66,8 +65,22 @@ func relayProgress(out engineapi.Progress) func(image.Progress) {
 }
 
 // PullImage gets an image from its registry.
-func (s *Images) PullImage(context.Context, string, *ocispec.Platform, *registry.AuthConfig, engineapi.Progress) error {
-	return failure(errdefs.ErrNotImplemented, "images cannot be pulled yet: load or import them")
+func (s *Images) PullImage(ctx context.Context, ref string, platform *ocispec.Platform, auth *registry.AuthConfig, out engineapi.Progress) error {
+	opts := image.PullOptions{Platform: platform, Progress: relayProgress(out)}
+	if auth != nil {
+		opts.Auth = &image.Auth{Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken}
+	}
+	_, err := s.store.Pull(ctx, ref, opts)
+	if err != nil {
+		return err
+	}
+	name := withTag(ref)
+	attributes := map[string]string{"name": name}
+	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
+		attributes["name"] = reference.FamiliarName(named)
+	}
+	s.emit(events.ActionPull, name, attributes)
+	return nil
 }
 
 // ImportImage makes a one-layer image of a root file system's tar and returns

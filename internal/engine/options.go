@@ -30,6 +30,9 @@ type Options struct {
 	// Isolation is the home of containers that name none; "": process.
 	Isolation container.Isolation
 
+	// CgroupParent is the cgroup below which the containers get theirs; "": /bothy.
+	CgroupParent string
+
 	Network network.Options
 	VM      VMOptions
 
@@ -78,6 +81,7 @@ func (o Options) withDefaults() (Options, error) {
 	if _, err := spec.ParseLog(o.LogConfig); err != nil {
 		return o, fmt.Errorf("opening the engine: %w", err)
 	}
+	o.CgroupParent = cmp.Or(o.CgroupParent, "/bothy")
 	o.VM.DiskSize = cmp.Or(o.VM.DiskSize, 10_000_000_000)
 	o.VM.CPUs = cmp.Or(o.VM.CPUs, runtime.NumCPU())
 	o.VM.Memory = cmp.Or(o.VM.Memory, min(2<<30, hostMemory()/2))

@@ -7,9 +7,6 @@ import (
 	"bothy/internal/spec"
 )
 
-// cgroupsRoot is the cgroup below which containers have theirs.
-const cgroupsRoot = "/bothy"
-
 // writeSpec puts the OCI spec into the bundle.
 func (s *starter) writeSpec(c *ctr, rec record, p prepared, files networkFiles) error {
 	in := spec.Input{
@@ -21,7 +18,7 @@ func (s *starter) writeSpec(c *ctr, rec record, p prepared, files networkFiles) 
 		HostnameFile:   files.hostname,
 		HostsFile:      files.hosts,
 		ResolvConfFile: files.resolv,
-		CgroupsPath:    filepath.Join(cgroupsRoot, rec.ID),
+		CgroupsPath:    filepath.Join(s.opts.CgroupParent, rec.ID),
 		CgroupV1:       s.host.cgroupV1,
 		NoSwapLimit:    s.host.noSwapLimit,
 		Kernel:         s.host.kernel,

@@ -1,7 +1,6 @@
 package engine
 
 import (
-
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 )
