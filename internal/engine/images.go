@@ -50,11 +50,12 @@ func (s *Images) emit(action events.Action, actor string, attributes map[string]
 	s.bus.Publish(events.ImageEventType, action, actor, attributes)
 }
 
-// message turns progress into docker's.
+// message turns progress into docker's: what has an ID has a progress, be it
+// empty.
 func message(p image.Progress) jsonstream.Message {
-	m := jsonstream.Message{ID: p.ID, Status: p.Status, Progress: &jsonstream.Progress{}}
-	if p.Current > 0 || p.Total > 0 {
-		m.Progress.Current, m.Progress.Total = p.Current, p.Total
+	m := jsonstream.Message{ID: p.ID, Status: p.Status}
+	if p.ID != "" {
+		m.Progress = &jsonstream.Progress{Current: p.Current, Total: p.Total}
 	}
 	return m
 }

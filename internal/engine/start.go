@@ -115,6 +115,7 @@ func (s *starter) start(ctx context.Context, c *ctr, rec record) (_ *run, err er
 	var undo rollback
 	defer func() {
 		if err != nil {
+			err = s.keepConsole(c, err)
 			undo.run(ctx)
 		}
 	}()
