@@ -1,7 +1,10 @@
 package spec
 
 import (
+	"errors"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -31,8 +34,9 @@ func allCapabilities() []string {
 }
 
 // Capabilities are a container's, after --privileged, --cap-add and
-// --cap-drop. An unknown name is ErrInvalidArgument.
-func Capabilities(hc *container.HostConfig) ([]string, error) {
+// --cap-drop. "All" of them are those of available, a mask as CapBnd in
+// proc_pid_status(5) has it. An unknown name is ErrInvalidArgument.
+func Capabilities(hc *container.HostConfig, available uint64) ([]string, error) {
 	adds, err := normalizeCapabilities(hc.CapAdd)
 	if err != nil {
 		return nil, err
@@ -43,13 +47,40 @@ func Capabilities(hc *container.HostConfig) ([]string, error) {
 	}
 	switch {
 	case hc.Privileged:
-		return allCapabilities(), nil
+		return capabilitiesOf(available), nil
 	case slices.Contains(adds, "ALL"):
-		return without(allCapabilities(), drops), nil
+		return without(capabilitiesOf(available), drops), nil
 	case slices.Contains(drops, "ALL"):
 		return without(adds, nil), nil
 	}
 	return without(append(without(defaultCapabilities(), drops), adds...), nil), nil
+}
+
+// AllCapabilities is a mask of every capability.
+const AllCapabilities = ^uint64(0)
+
+func capabilitiesOf(mask uint64) []string {
+	var caps []string
+	for bit, c := range allCapabilities() {
+		if mask&(1<<bit) != 0 {
+			caps = append(caps, c)
+		}
+	}
+	return caps
+}
+
+// HostCapabilities is the mask of what this process can hand on.
+func HostCapabilities() (uint64, error) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if mask, ok := strings.CutPrefix(line, "CapBnd:"); ok {
+			return strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+		}
+	}
+	return 0, errors.New("reading /proc/self/status: no capabilities in it")
 }
 
 // ProcessCapabilities are the sets of a container's process: bounding,

@@ -62,26 +62,24 @@ func defaultMounts(hc *container.HostConfig) []specs.Mount {
 	return append(all, ipcMounts(hc)...)
 }
 
-// ipcMounts are message queues and shared memory: of the container's own, the
-// host's, or (--ipc none) neither.
+// ipcMounts are message queues and shared memory: those of the container's IPC
+// namespace, be it the host's, or (--ipc none) neither.
 func ipcMounts(hc *container.HostConfig) []specs.Mount {
-	switch {
-	case hc.IpcMode.IsNone():
+	if hc.IpcMode.IsNone() {
 		return nil
-	case hc.IpcMode.IsHost():
-		return []specs.Mount{
-			{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "rprivate"}},
-			{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "rprivate"}},
-		}
+	}
+	queues := specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}}
+	if hc.IpcMode.IsHost() {
+		return []specs.Mount{queues, {Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "rprivate"}}}
 	}
 	size := hc.ShmSize
 	if size == 0 {
 		size = DefaultShmSize
 	}
-	return []specs.Mount{
-		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
-		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(size, 10)}},
-	}
+	return []specs.Mount{queues, {
+		Destination: "/dev/shm", Type: "tmpfs", Source: "shm",
+		Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=" + strconv.FormatInt(size, 10)},
+	}}
 }
 
 func etcMounts(in Input) []specs.Mount {

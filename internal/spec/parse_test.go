@@ -108,7 +108,7 @@ func TestCapabilities(t *testing.T) {
 		"only one":     {container.HostConfig{CapDrop: []string{"ALL"}, CapAdd: []string{"CHOWN"}}, 1, []string{"CAP_CHOWN"}},
 		"privileged":   {container.HostConfig{Privileged: true, CapDrop: []string{"ALL"}}, 41, []string{"CAP_SYS_ADMIN"}},
 	} {
-		got, err := Capabilities(&tc.hc)
+		got, err := Capabilities(&tc.hc, AllCapabilities)
 		if err != nil || len(got) != tc.count {
 			t.Errorf("%s: %d: %v, %v", name, len(got), got, err)
 		}
@@ -117,6 +117,18 @@ func TestCapabilities(t *testing.T) {
 				t.Errorf("%s: no %s", name, c)
 			}
 		}
+	}
+}
+
+func TestHostCapabilities(t *testing.T) {
+	t.Parallel()
+	mask, err := HostCapabilities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Capabilities(&container.HostConfig{Privileged: true}, mask&^1) // without CAP_CHOWN
+	if err != nil || slices.Contains(got, "CAP_CHOWN") {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 

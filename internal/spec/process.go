@@ -13,7 +13,7 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 func process(in Input, s *specs.Spec) error {
 	cfg, hc := in.Config, in.HostConfig
-	caps, err := Capabilities(hc)
+	caps, err := Capabilities(hc, in.Capabilities)
 	if err != nil {
 		return err
 	}

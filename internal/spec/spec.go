@@ -3,8 +3,8 @@
 // cannot do or bothy cannot yet.
 //
 // Everything here is a function of its arguments, so that golden files can
-// show it; what must be looked up on a host (device numbers) goes through
-// Input. The package must not know where images, containers or networks are
+// show it; what must be looked up on a host (device numbers, capabilities) goes
+// through Input. The package must not know where images, containers or networks are
 // kept, nor which kernel the container will meet.
 package spec
 
@@ -54,6 +54,9 @@ type Input struct {
 	// Kernel is the release ("6.1") that conditions of a seccomp profile are
 	// held against; "": newer than any of them.
 	Kernel string
+	// Capabilities is the mask (CapBnd) of what --privileged and --cap-add ALL
+	// can give; 0: all in the VM home, this process's own in the process home.
+	Capabilities uint64
 	// Devices looks up host devices; nil: the host's /dev.
 	Devices Devices
 }
@@ -66,6 +69,9 @@ func Build(in Input) (*specs.Spec, error) {
 	}
 	if in.Devices == nil {
 		in.Devices = HostDevices{Dev: "/dev"}
+	}
+	if err := in.setCapabilities(); err != nil {
+		return nil, fmt.Errorf("making the spec of container %s: %w", in.ID, err)
 	}
 	s := &specs.Spec{
 		Version: specs.Version,
@@ -87,6 +93,16 @@ func Build(in Input) (*specs.Spec, error) {
 		}
 	}
 	return s, nil
+}
+
+func (in *Input) setCapabilities() (err error) {
+	if in.Capabilities == 0 {
+		in.Capabilities = AllCapabilities
+		if in.Home == Process {
+			in.Capabilities, err = HostCapabilities()
+		}
+	}
+	return err
 }
 
 // cgroupsPath honours --cgroup-parent.

@@ -37,7 +37,7 @@ func input(change func(*Input)) Input {
 		Config:       &container.Config{Cmd: []string{"sh", "-c", "true"}, Env: []string{"A=1"}},
 		HostConfig:   &container.HostConfig{},
 		HostnameFile: "/state/hostname", HostsFile: "/state/hosts", ResolvConfFile: "/state/resolv.conf",
-		CgroupsPath: "/bothy/0123456789ab", Devices: fakeDevices{},
+		CgroupsPath: "/bothy/0123456789ab", Devices: fakeDevices{}, Capabilities: AllCapabilities,
 	}
 	change(&in)
 	return in

@@ -171,7 +171,7 @@ func validateLog(r request) error {
 
 func validateRest(r request) error {
 	hc := r.hc
-	if _, err := Capabilities(hc); err != nil {
+	if _, err := Capabilities(hc, AllCapabilities); err != nil {
 		return err
 	}
 	opts, err := parseSecurityOpts(hc.SecurityOpt)
