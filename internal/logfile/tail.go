@@ -36,7 +36,7 @@ func backwards(file *os.File, n int, counts func(Line) bool) (offset int64, miss
 		return 0, n, err
 	}
 	start := info.Size() // of what has been read
-	var buf []byte // the file from start to end, or less if that is no entry
+	var buf []byte       // the file from start to end, or less if that is no entry
 	for start > 0 {
 		size := min(readSize, start)
 		grown := make([]byte, size, int(size)+len(buf))
@@ -48,28 +48,32 @@ func backwards(file *os.File, n int, counts func(Line) bool) (offset int64, miss
 			grown = append(grown, buf...)
 		}
 		buf = grown
-		for {
-			// A line ends with a newline; the one before it begins it.
-			if n == 0 && bytes.HasSuffix(buf, []byte{'\n'}) {
-				return start + int64(len(buf)), 0, nil
-			}
-			body := bytes.TrimSuffix(buf, []byte{'\n'})
-			cut := bytes.LastIndexByte(body, '\n')
+		for n > 0 {
+			cut := bytes.LastIndexByte(bytes.TrimSuffix(buf, []byte("\n")), '\n')
 			if cut < 0 {
 				break
 			}
-			line, ok := decode(body[cut+1:])
-			buf = buf[:cut+1]
-			if ok && counts(line) && n > 0 {
+			if accepted(buf[cut+1:], counts) {
 				n--
 			}
+			buf = buf[:cut+1]
+		}
+		if cut := bytes.LastIndexByte(buf, '\n'); n == 0 && cut >= 0 {
+			return start + int64(cut) + 1, 0, nil
 		}
 	}
-	if n == 0 && bytes.HasSuffix(buf, []byte{'\n'}) {
-		return int64(len(buf)), 0, nil
-	}
-	if line, ok := decode(bytes.TrimSuffix(buf, []byte{'\n'})); ok && counts(line) && n > 0 {
+	if n > 0 && accepted(buf, counts) {
 		n--
 	}
 	return 0, n, nil
+}
+
+// accepted says whether a line is a whole entry that counts.
+func accepted(line []byte, counts func(Line) bool) bool {
+	body, ended := bytes.CutSuffix(line, []byte("\n"))
+	if !ended {
+		return false // the writer is at it, or a crash has torn it
+	}
+	entry, ok := decode(body)
+	return ok && counts(entry)
 }

@@ -254,13 +254,19 @@ func (w *Writer) rotate() {
 	w.stuck = err != nil
 }
 
-// shift frees the name of the live file. A file that somebody removed leaves
-// a hole, which the next shifts move out.
+// shift frees the name of the live file. The files up to the first that isn't
+// there move one number up.
 func (w *Writer) shift() error {
 	if w.opts.MaxFiles == 1 {
 		return present(os.Remove(w.path))
 	}
-	for i := w.opts.MaxFiles - 1; i > 0; i-- {
+	free := 1
+	for ; free < w.opts.MaxFiles-1; free++ {
+		if _, err := os.Lstat(numbered(w.path, free)); err != nil {
+			break
+		}
+	}
+	for i := free; i > 0; i-- {
 		if err := present(os.Rename(numbered(w.path, i-1), numbered(w.path, i))); err != nil {
 			return err
 		}
