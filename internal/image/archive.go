@@ -65,7 +65,10 @@ func (a *archive) read(ctx context.Context, in io.Reader, rep *reporter) error {
 		}
 		h, err := tr.Next()
 		if err == io.EOF {
-			return nil
+			// What follows the archive's end is only read for the compressed
+			// stream's own check sum.
+			_, err := copyContext(ctx, io.Discard, in)
+			return a.broken(err)
 		}
 		if err != nil {
 			return a.broken(err)
@@ -90,7 +93,7 @@ func (a *archive) read(ctx context.Context, in io.Reader, rep *reporter) error {
 func (a *archive) broken(err error) error {
 	cut := errors.Is(err, io.ErrUnexpectedEOF)
 	switch {
-	case errdefs.IsInvalidArgument(err) || !cut && !errors.Is(err, tar.ErrHeader):
+	case err == nil || errdefs.IsInvalidArgument(err) || !cut && !errors.Is(err, tar.ErrHeader):
 		return err
 	case a.entries == 0 && len(a.members) == 0 && !cut:
 		return errorf(errdefs.ErrInvalidArgument, "this is not an image archive: it is no tar file")

@@ -9,7 +9,9 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/pkg/gc"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -23,9 +25,11 @@ const layerReference = "bothy-layer"
 
 func layerLabel(n int) string { return fmt.Sprintf("containerd.io/gc.ref.%s.%d", layerReference, n) }
 
-// collect removes content and layers that no image, container or operation
-// needs.
-func (s *Store) collect(ctx context.Context) error {
+// Collect removes content and layers that no image, container or operation
+// needs. It is called by every operation that leaves something behind; calling
+// it once after SetUsers gets rid of what a crash left.
+func (s *Store) Collect(ctx context.Context) error {
+	ctx = log.WithLogger(namespaces.WithNamespace(ctx, namespace), s.quiet)
 	s.gc.Lock()
 	defer s.gc.Unlock()
 	s.mu.Lock()
@@ -43,11 +47,12 @@ func (s *Store) collect(ctx context.Context) error {
 	if _, err := s.db.GarbageCollect(ctx); err != nil {
 		return fmt.Errorf("collecting unused images: %w", err)
 	}
+	s.collected = true
 	return nil
 }
 
-// sweep removes what a crash left: leases and half-written blobs of operations
-// that are no more, blobs that never came on record, and unused layers.
+// sweep removes what a crash left and nobody can need: leases and half-written
+// blobs of operations that are no more, and blobs that never came on record.
 func (s *Store) sweep(ctx context.Context, backend content.Store) error {
 	ls, err := s.leases.List(ctx)
 	if err != nil {

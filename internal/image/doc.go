@@ -22,7 +22,8 @@
 // collector: an image's config refers to its chain IDs by label, a running
 // operation pins those that it needs, and what is neither goes in the same
 // collection as the content. After a crash there are no pins and no leases any
-// more, and Open collects what was left.
+// more: Open empties tmp/ and drops half-written blobs, and the first
+// collection takes the rest.
 //
 // A layer blob is kept as it came, for it is what a push must send; a layer is
 // unpacked from it once. An operation that fails leaves no image and its blobs

@@ -9,8 +9,10 @@ import (
 	"os"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/content"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // must unwraps a value and an error, in a test.
@@ -136,3 +138,9 @@ func writeDockerArchive(tb testing.TB, path, layer string, img v1.Image) {
 		tb.Fatal(err)
 	}
 }
+
+func descriptorOf(b []byte) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: digest.FromBytes(b), Size: int64(len(b))}
+}
+
+func contentRef(ref string) content.WriterOpt { return content.WithRef(ref) }

@@ -42,7 +42,7 @@ func (s *Store) Remove(ctx context.Context, ref string, opts RemoveOptions) ([]R
 		return removed, err
 	}
 	if slices.ContainsFunc(removed, func(r Removed) bool { return r.Deleted != "" }) {
-		if err := s.collect(ctx); err != nil {
+		if err := s.Collect(ctx); err != nil {
 			return removed, fmt.Errorf("removing image %s: %w", ref, err)
 		}
 	}

@@ -69,7 +69,8 @@ type Store struct {
 	// grounds of what was read from it.
 	names sync.Mutex
 
-	gc sync.Mutex // one collection at a time
+	gc        sync.Mutex // one collection at a time; guards the following
+	collected bool       // there was a collection since Open
 
 	mu      sync.Mutex // guards the following
 	configs map[digest.Digest]*config
@@ -77,8 +78,10 @@ type Store struct {
 	held    map[digest.Digest]int
 }
 
-// Open opens or makes the store at o.Root and sweeps what a crash left there.
-// A root that another process has open gives errdefs.ErrFailedPrecondition.
+// Open opens or makes the store at o.Root and sweeps the temporary files and
+// half-written blobs that a crash left there. Whole blobs and layers that
+// belong to no image go with the first collection, as before SetUsers it is not
+// known what containers need. A root that another process has open gives errdefs.ErrFailedPrecondition.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.UserAgent == "" {
 		o.UserAgent = "bothy"
@@ -152,7 +155,7 @@ func (s *Store) Close() error {
 
 // SetUsers registers who knows which images containers use: their content and
 // layers stay when the image is removed. It is asked before each collection;
-// if it fails, nothing is collected. Set it before anything is removed.
+// if it fails, nothing is collected.
 func (s *Store) SetUsers(users func(ctx context.Context) ([]digest.Digest, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,8 +197,9 @@ func (s *Store) begin(ctx context.Context) (context.Context, *operation, error) 
 	return leases.WithLease(ctx, l.ID), &operation{s: s, lease: l}, nil
 }
 
-// end gives up lease and pins, and collects what a failed operation made. It
-// works on a canceled context too.
+// end gives up lease and pins, and collects what a failed operation made, be it
+// this one or one that a crash ended before Open. It works on a canceled
+// context too.
 func (o *operation) end(ctx context.Context, failed bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
@@ -206,8 +210,11 @@ func (o *operation) end(ctx context.Context, failed bool) error {
 	if err := o.s.leases.Delete(ctx, o.lease); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("ending an image operation: %w", err)
 	}
-	if failed {
-		return o.s.collect(ctx)
+	o.s.gc.Lock()
+	collected := o.s.collected
+	o.s.gc.Unlock()
+	if failed || !collected {
+		return o.s.Collect(ctx)
 	}
 	return nil
 }

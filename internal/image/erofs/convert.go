@@ -61,6 +61,9 @@ type Options struct {
 // gives a *RefusedError. On any error out's content is of no use. Convert does
 // not sync out.
 func Convert(ctx context.Context, r io.ReaderAt, size int64, out *os.File, o Options) (err error) {
+	if size == 0 {
+		return refuse("the archive is empty: not even the end of an archive is there")
+	}
 	t := newTree(o.Lower)
 	sp := &spool{dir: o.TempDir}
 	defer func() { err = errors.Join(err, sp.close()) }()
