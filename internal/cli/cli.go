@@ -90,6 +90,18 @@ func (s *session) run(ctx context.Context) error {
 	root.SetArgs(args) // the global flags are parsed already
 	err = root.ExecuteContext(ctx)
 	s.runHooks(ctx, root, args, err)
+	return runStatus(root, args, err)
+}
+
+// runStatus gives "run" the status 125 where no engine answers, which scripts
+// know from docker, and which its library has lost (v29.7.2).
+func runStatus(root *cobra.Command, args []string, err error) error {
+	if !client.IsErrConnectionFailed(err) || errors.As(err, new(dockercli.StatusError)) {
+		return err
+	}
+	if cmd, _, findErr := root.Find(args); findErr == nil && cmd.Name() == "run" {
+		return dockercli.StatusError{Cause: err, Status: err.Error(), StatusCode: 125}
+	}
 	return err
 }
 

@@ -32,9 +32,7 @@ const (
 const (
 	startTime = 10 * time.Second      // until it must answer
 	pollTime  = 10 * time.Millisecond // between two looks
-	// yieldTime is how long an engine may take to answer after ours has ended:
-	// it did so because the other one was first.
-	yieldTime = 2 * time.Second
+	yieldTime = 2 * time.Second       // of starter.yield
 )
 
 // starter connects to the engine at the default socket and starts it, once,
@@ -47,6 +45,9 @@ type starter struct {
 	root   bool                   // whether the user may start one
 	find   func() (string, error) // the path of bothyd
 	notice io.Writer              // is told of the start
+	// yield is how long another engine may take to answer after ours has ended:
+	// it may have done so because that one was first.
+	yield time.Duration
 
 	mu     sync.Mutex
 	off    bool
@@ -57,7 +58,7 @@ type starter struct {
 func newStarter(ctx context.Context, notice io.Writer) *starter {
 	return &starter{
 		ctx: ctx, socket: socketPath, log: logPath, lock: filepath.Join(filepath.Dir(socketPath), "start.lock"),
-		root: os.Geteuid() == 0, find: findEngine, notice: notice,
+		root: os.Geteuid() == 0, find: findEngine, notice: notice, yield: yieldTime,
 	}
 }
 
@@ -168,7 +169,7 @@ func (s *starter) startLocked(ctx context.Context) error {
 	if err != nil {
 		return errors.New("another bothy command has been starting one for too long")
 	}
-	if s.answers(ctx) {
+	if _, ok := s.answers(ctx); ok {
 		return nil
 	}
 	return s.launch(ctx)
@@ -202,15 +203,21 @@ func (s *starter) launch(ctx context.Context) error {
 		close(ended)
 	}()
 
-	err = poll(ctx, ended, func() bool { return s.answers(ctx) })
+	var pid int
+	err = poll(ctx, ended, func() (ok bool) {
+		pid, ok = s.answers(ctx)
+		return ok
+	})
 	switch {
+	case err == nil && pid != engine.Process.Pid:
+		return nil // somebody else's was first, and ours will end
 	case err == nil:
 		fmt.Fprintf(s.notice, "bothy: started %s (pid %d), which logs to %s\n", filepath.Base(path), engine.Process.Pid, s.log)
 		return nil
 	case errors.Is(err, errEnded):
-		other, cancel := context.WithTimeout(ctx, yieldTime)
+		other, cancel := context.WithTimeout(ctx, s.yield)
 		defer cancel()
-		if poll(other, nil, func() bool { return s.answers(other) }) == nil {
+		if poll(other, nil, func() bool { _, ok := s.answers(other); return ok }) == nil {
 			return nil
 		}
 		return fmt.Errorf("%s ended: %s (its log is %s)", path, lastLine(s.log, begin), s.log)
@@ -218,11 +225,12 @@ func (s *starter) launch(ctx context.Context) error {
 	return fmt.Errorf("%s (pid %d) did not answer at %s within %s: %w (its log is %s)", path, engine.Process.Pid, s.socket, startTime, err, s.log)
 }
 
-// answers reports whether an engine serves requests at the socket.
-func (s *starter) answers(ctx context.Context) bool {
+// answers reports whether an engine serves requests at the socket, and its
+// process.
+func (s *starter) answers(ctx context.Context) (pid int, ok bool) {
 	conn, err := s.connect(ctx)
 	if err != nil {
-		return false
+		return 0, false
 	}
 	defer conn.Close()
 	if deadline, ok := ctx.Deadline(); ok {
@@ -231,14 +239,33 @@ func (s *starter) answers(ctx context.Context) bool {
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	if _, err := io.WriteString(conn, "GET /_ping HTTP/1.1\r\nHost: bothy\r\nConnection: close\r\n\r\n"); err != nil {
-		return false
+		return 0, false
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
-		return false
+		return 0, false
 	}
 	_ = resp.Body.Close()
-	return true
+	return peer(conn), true
+}
+
+// peer returns the process at the other end of a Unix socket, 0 if unknown.
+func peer(conn net.Conn) int {
+	c, ok := conn.(*net.UnixConn)
+	if !ok {
+		return 0
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	pid := 0
+	_ = raw.Control(func(fd uintptr) { // pid stays 0
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	return pid
 }
 
 // errEnded is poll's error when the channel was closed.
