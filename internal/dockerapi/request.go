@@ -132,15 +132,6 @@ func (r *request) checkJSON() error {
 	return nil
 }
 
-// decodeJSON reads the whole body, at most maxBody bytes, into v.
-func (r *request) decodeJSON(w http.ResponseWriter, v any) error {
-	if err := r.checkJSON(); err != nil {
-		return err
-	}
-	body := http.MaxBytesReader(w, r.Body, maxBody)
-	return decodeJSON(body, v)
-}
-
 // decodeJSON reads one JSON value and nothing after it.
 func decodeJSON(body io.Reader, v any) error {
 	dec := json.NewDecoder(body)
