@@ -34,6 +34,11 @@ func readSpec(bundle string) (*specs.Spec, error) {
 	case spec.Linux == nil:
 		return nil, errorf(errdefs.ErrInvalidArgument, "the bundle's spec has no linux section")
 	}
+	if spec.Annotations[AllDevicesAnnotation] == "true" {
+		if err := addAllDevices(spec, "/dev"); err != nil {
+			return nil, err
+		}
+	}
 	spec.Root.Path = inBundle(bundle, spec.Root.Path)
 	for i, m := range spec.Mounts {
 		if m.Source != "" && isBind(m) {
