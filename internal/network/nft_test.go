@@ -5,10 +5,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 )
 
 func TestFirewallGolden(t *testing.T) {
@@ -101,4 +104,14 @@ func TestForwardDropIsWarnedOf(t *testing.T) {
 			t.Errorf("warnings: %q", m.Warnings())
 		}
 	})
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	if err := explain(unix.ENOENT); !errdefs.IsFailedPrecondition(err) || !strings.Contains(err.Error(), "CONFIG_NFT_MASQ") {
+		t.Error(err)
+	}
+	if err := explain(unix.EPERM); errdefs.IsFailedPrecondition(err) {
+		t.Error(err)
+	}
 }
