@@ -67,10 +67,7 @@ func (g *guest) run() error {
 		return err
 	}
 	defer uevents.close()
-	if err := loadModules(modulesDir); err != nil {
-		return err
-	}
-	g.trace.mark("modules")
+	modules := g.loadModules()
 	port, err := openPort(uevents)
 	if err != nil {
 		return err
@@ -81,15 +78,30 @@ func (g *guest) run() error {
 	}
 	defer g.session.Close()
 	g.trace.mark("link")
-	if err := g.prepare(uevents); err != nil {
+	if err := g.prepare(uevents, modules); err != nil {
 		return err
 	}
 	g.trace.mark("executor")
 	return g.serve()
 }
 
+// loadModules loads the kernel's modules while the link comes up, and closes
+// the channel when that is done. A machine that cannot load one ends.
+func (g *guest) loadModules() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		if err := loadModules(modulesDir); err != nil {
+			fmt.Fprintf(os.Stderr, "bothy: %v\n", err)
+			powerOff()
+		}
+		g.trace.mark("modules")
+		close(done)
+	}()
+	return done
+}
+
 // prepare makes the task service.
-func (g *guest) prepare(u *uevents) error {
+func (g *guest) prepare(u *uevents, modules <-chan struct{}) error {
 	service, err := executor.New(executor.Options{
 		Root:         executorRoot,
 		Streams:      streams{g.session},
@@ -99,7 +111,7 @@ func (g *guest) prepare(u *uevents) error {
 	if err != nil {
 		return err
 	}
-	g.task = newTask(service, &g.trace, u)
+	g.task = newTask(service, &g.trace, u, modules)
 	return nil
 }
 

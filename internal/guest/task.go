@@ -29,6 +29,7 @@ type task struct {
 	*executor.Service
 	trace   *tracer
 	uevents *uevents
+	modules <-chan struct{} // closed when the kernel's modules are loaded
 
 	done     chan struct{} // closed by Shutdown
 	doneOnce sync.Once
@@ -37,8 +38,8 @@ type task struct {
 	prepared map[string]bool // ids of the containers whose bundle and network are there
 }
 
-func newTask(s *executor.Service, t *tracer, u *uevents) *task {
-	return &task{Service: s, trace: t, uevents: u, done: make(chan struct{}), prepared: map[string]bool{}}
+func newTask(s *executor.Service, t *tracer, u *uevents, modules <-chan struct{}) *task {
+	return &task{Service: s, trace: t, uevents: u, modules: modules, done: make(chan struct{}), prepared: map[string]bool{}}
 }
 
 // Create applies the GuestOptions that come with the request and creates the
@@ -123,6 +124,7 @@ func (t *task) prepare(req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskReque
 	if err := json.Unmarshal(o.Spec, spec); err != nil {
 		return nil, fmt.Errorf("reading the spec: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
+	<-t.modules
 	netns, err := setUpNetwork(req.ID, o, t.uevents)
 	if err != nil {
 		return nil, err

@@ -110,8 +110,10 @@ func accelArgs(accel string) ([]string, error) {
 	case "kvm":
 		return []string{"-accel", "kvm", "-cpu", "host"}, nil
 	case "tcg":
-		// tb-size bounds the memory (MiB) for translated code.
-		return []string{"-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max"}, nil
+		// tb-size bounds the memory (MiB) for translated code. Without the
+		// features, programs copy memory by instructions that emulation runs
+		// byte by byte, and the kernel walks page tables of five levels.
+		return []string{"-accel", "tcg,thread=multi,tb-size=128", "-cpu", "max,-erms,-fsrm,-la57"}, nil
 	}
 	return nil, fmt.Errorf("unknown accelerator %q: use kvm or tcg", accel)
 }

@@ -19,9 +19,10 @@ import (
 const maxModule = 64 << 20
 
 // required are the modules without which no machine runs: its bus, its
-// devices, and the file systems of its disks.
+// devices, and the file systems of its disks. The console's comes first: it
+// carries the link to the host, which then comes up while others are loaded.
 var required = []string{
-	"virtio_pci", "virtio_blk", "virtio_net", "virtio_console",
+	"virtio_pci", "virtio_console", "virtio_blk", "virtio_net",
 	"erofs", "overlay", "ext4",
 }
 

@@ -37,7 +37,7 @@ func TestModulesOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"virtio", "virtio_ring", "virtio_pci", "virtio_blk", "virtio_net", "virtio_console",
+		"virtio", "virtio_ring", "virtio_pci", "virtio_console", "virtio_blk", "virtio_net",
 		"libcrc32c", "erofs", "overlay", "virtio_rng",
 	}
 	if got := names(modules); !slices.Equal(got, want) {
