@@ -43,11 +43,17 @@ func parseProfile(text string) (*seccomp.Seccomp, error) {
 		return nil, invalidf("seccomp profile: use either 'architectures' or 'archMap'")
 	}
 	for _, call := range profile.Syscalls {
-		if call == nil || (call.Name != "" && len(call.Names) != 0) {
+		if call == nil || (oldName(call) != "" && len(call.Names) != 0) {
 			return nil, invalidf("seccomp profile: each of 'syscalls' has either 'name' or 'names'")
 		}
 	}
 	return &profile, nil
+}
+
+// oldName is how profiles for old dockers name their one syscall.
+func oldName(call *seccomp.Syscall) string {
+	//lint:ignore SA1019 such profiles are still around
+	return call.Name
 }
 
 // seccompHost is what the conditions of a profile are held against. The
@@ -82,8 +88,8 @@ func (h seccompHost) resolve(profile *seccomp.Seccomp) (*specs.LinuxSeccomp, err
 			continue
 		}
 		rule := call.LinuxSyscall
-		if call.Name != "" {
-			rule.Names = []string{call.Name}
+		if name := oldName(call); name != "" {
+			rule.Names = []string{name}
 		}
 		filter.Syscalls = append(filter.Syscalls, rule)
 	}
