@@ -38,8 +38,8 @@ type Config struct {
 	MTU          int           `json:"mtu"` // 0: the kernel's default
 
 	InsecureRegistries []string          `json:"insecure-registries"`
-	ExecOptions        []string          `json:"exec-opts"` // "isolation=vm"
-	CgroupParent       string            `json:"cgroup-parent"`
+	ExecOptions        []string          `json:"exec-opts"`     // "isolation=vm"
+	CgroupParent       string            `json:"cgroup-parent"` // a path below the cgroup root; "": the engine's choice
 	Labels             []string          `json:"labels"`
 	LogDriver          string            `json:"log-driver"`
 	LogOptions         map[string]string `json:"log-opts"`
@@ -117,6 +117,9 @@ func (c *Config) complete() error {
 	}
 	if _, err := c.isolation(); err != nil {
 		errs = append(errs, err)
+	}
+	if c.CgroupParent != "" {
+		c.CgroupParent = filepath.Join("/", c.CgroupParent) // which also keeps it below the root
 	}
 	errs = append(errs, c.checkNetwork()...)
 	for _, label := range c.Labels {

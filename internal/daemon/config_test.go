@@ -34,7 +34,7 @@ func TestFlagsAndFile(t *testing.T) {
 	if err == nil {
 		t.Error("hosts by flag and file were taken")
 	}
-	cfg, err = configure(t, file, "--bip", "172.30.0.1/16", "--dns", "1.1.1.1", "--dns", "9.9.9.9", "-l", "warn", "--mtu=1400", "--vm-cpus", "2", "--shim", "/s")
+	cfg, err = configure(t, file, "--bip", "172.30.0.1/16", "--dns", "1.1.1.1", "--dns", "9.9.9.9", "-l", "warn", "--mtu=1400", "--vm-cpus", "2", "--shim", "/s", "--cgroup-parent", "../x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestFlagsAndFile(t *testing.T) {
 	if !cfg.Debug || cfg.Hosts[0] != "unix:///tmp/b.sock" || cfg.LogLevel != "warn" || cfg.LogOptions["max-size"] != "1m" {
 		t.Errorf("%+v", cfg)
 	}
-	if opts.Isolation != "vm" || opts.VM.DiskSize != 20e9 || opts.VM.Memory != 512<<20 || opts.VM.CPUs != 2 || opts.Shim != "/s" || opts.LogConfig.Type != "json-file" {
+	if opts.Isolation != "vm" || opts.VM.DiskSize != 20e9 || opts.VM.Memory != 512<<20 || opts.VM.CPUs != 2 || opts.Shim != "/s" || opts.CgroupParent != "/x" || opts.LogConfig.Type != "json-file" {
 		t.Errorf("%+v", opts)
 	}
 	if n := opts.Network; n.BIP != netip.MustParsePrefix("172.30.0.1/16") || len(n.Pools) != 1 || n.Pools[0].Size != 24 || len(n.DNS.Servers) != 2 || n.DNS.Options[0] != "ndots:1" || n.MTU != 1400 {
