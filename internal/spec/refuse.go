@@ -1,10 +1,10 @@
 package spec
 
 import (
-	"fmt"
+	"path"
+	"slices"
 	"strings"
 
-	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
@@ -23,6 +23,15 @@ type Refusal struct {
 	Home   Home   // the home that refuses; "": both
 	Reason string // why, and what to do instead
 	asked  func(request) bool
+}
+
+// String is the line in docs/refused.md.
+func (r Refusal) String() string {
+	home := "both"
+	if r.Home != "" {
+		home = r.Home
+	}
+	return "| " + r.Option + " | " + home + " | " + r.Reason + " |"
 }
 
 // Refuse checks, at creation, what a client asks for: nonsense is
@@ -45,13 +54,6 @@ func Refuse(home Home, cfg *container.Config, hc *container.HostConfig, networki
 			return refusal.err()
 		}
 	}
-	if home == VM {
-		for _, m := range hc.Devices {
-			if _, ok := guestDevice(m.PathOnHost); !ok {
-				return errdefs.ErrNotImplemented.WithMessage(fmt.Sprintf("--device %s cannot be used with --isolation vm: a virtual machine does not have the host's devices; use --isolation process", m.PathOnHost))
-			}
-		}
-	}
 	return nil
 }
 
@@ -69,16 +71,17 @@ func Refusals() []Refusal {
 
 // vmRefusals are what the wall of a virtual machine stands against.
 func vmRefusals() []Refusal {
-	const container = "the container has a kernel of its own; use --isolation process to share the host's"
+	const kernel = "the container has a kernel of its own; use --isolation process to share the host's"
 	return []Refusal{
-		{"--pid host", VM, container, func(r request) bool { return r.hc.PidMode.IsHost() }},
-		{"--ipc host", VM, container, func(r request) bool { return r.hc.IpcMode.IsHost() }},
-		{"--uts host", VM, container, func(r request) bool { return r.hc.UTSMode.IsHost() }},
-		{"--userns host", VM, container, func(r request) bool { return r.hc.UsernsMode.IsHost() }},
-		{"--cgroupns host", VM, container, func(r request) bool { return r.hc.CgroupnsMode.IsHost() }},
+		{"--pid host", VM, kernel, func(r request) bool { return r.hc.PidMode.IsHost() }},
+		{"--ipc host", VM, kernel, func(r request) bool { return r.hc.IpcMode.IsHost() }},
+		{"--uts host", VM, kernel, func(r request) bool { return r.hc.UTSMode.IsHost() }},
+		{"--userns host", VM, kernel, func(r request) bool { return r.hc.UsernsMode.IsHost() }},
+		{"--cgroupns host", VM, kernel, func(r request) bool { return r.hc.CgroupnsMode.IsHost() }},
 		{"--network host", VM, "a virtual machine has a network stack of its own; use the bridge network, or --isolation process", func(r request) bool { return r.hc.NetworkMode.IsHost() }},
 		{"--cgroup-parent", VM, "its cgroup is the guest's; leave it out, or use --isolation process", func(r request) bool { return r.hc.CgroupParent != "" }},
 		{"--volume and --mount of host directories", VM, "they are not shared with a virtual machine yet; use --isolation process", hasBinds},
+		{"--device", VM, "a virtual machine does not have the host's devices (it has /dev/fuse, /dev/net/tun and the like of its own); use --isolation process", hasHostDevice},
 		{"--blkio-weight-device, --device-read-bps and the like", VM, "a virtual machine does not have the host's devices; use --isolation process", func(r request) bool {
 			h := r.hc
 			return len(h.BlkioWeightDevice)+len(h.BlkioDeviceReadBps)+len(h.BlkioDeviceWriteBps)+len(h.BlkioDeviceReadIOps)+len(h.BlkioDeviceWriteIOps) > 0
@@ -150,6 +153,14 @@ func networkRefusals() []Refusal {
 
 func hasBinds(r request) bool {
 	return len(r.hc.Binds) > 0 || hasMount(mount.TypeBind)(r)
+}
+
+// hasHostDevice: a guest has some devices of its own, by the same names.
+func hasHostDevice(r request) bool {
+	return slices.ContainsFunc(r.hc.Devices, func(m container.DeviceMapping) bool {
+		_, ok := guestDevice(path.Clean(m.PathOnHost))
+		return !ok
+	})
 }
 
 func hasVolumes(r request) bool {

@@ -1,8 +1,10 @@
 package spec
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -249,4 +251,16 @@ func TestRefuseEndpoint(t *testing.T) {
 	if err := with("bridge", "mine", nil); !errdefs.IsNotFound(err) {
 		t.Error(err)
 	}
+}
+
+// TestRefusalsAreDocumented: the table is the documentation.
+func TestRefusalsAreDocumented(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	b.WriteString("# What is refused\n\nNothing that you ask for is ignored silently. What a home cannot do, or bothy cannot yet, is refused when the container is created.\n\n")
+	b.WriteString("| option | home | why, and what to do instead |\n|---|---|---|\n")
+	for _, r := range Refusals() {
+		fmt.Fprintln(&b, r)
+	}
+	golden(t, filepath.Join("..", "..", "..", "docs", "refused.md"), b.Bytes())
 }
