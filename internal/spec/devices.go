@@ -70,17 +70,18 @@ func defaultDeviceRules() []specs.LinuxDeviceCgroup {
 	}
 }
 
-// guestDevice has the numbers of the devices that every guest has, by path.
+// guestDevice has the numbers of the devices that every guest's kernel has built
+// in, by path.
 func guestDevice(path string) (specs.LinuxDevice, bool) {
 	numbers := map[string][2]int64{
 		"/dev/null": {1, 3}, "/dev/zero": {1, 5}, "/dev/full": {1, 7}, "/dev/random": {1, 8}, "/dev/urandom": {1, 9},
-		"/dev/tty": {5, 0}, "/dev/net/tun": {10, 200}, "/dev/fuse": {10, 229},
+		"/dev/tty": {5, 0},
 	}
 	n, ok := numbers[path]
-	mode := specs.LinuxDevice{Path: path, Type: "c", Major: n[0], Minor: n[1]}
+	d := specs.LinuxDevice{Path: path, Type: "c", Major: n[0], Minor: n[1]}
 	fileMode := defaultDeviceMode
-	mode.FileMode = &fileMode
-	return mode, ok
+	d.FileMode = &fileMode
+	return d, ok
 }
 
 func mapDevice(in Input, m container.DeviceMapping) ([]specs.LinuxDevice, error) {

@@ -81,7 +81,7 @@ func vmRefusals() []Refusal {
 		{"--network host", VM, "a virtual machine has a network stack of its own; use the bridge network, or --isolation process", func(r request) bool { return r.hc.NetworkMode.IsHost() }},
 		{"--cgroup-parent", VM, "its cgroup is the guest's; leave it out, or use --isolation process", func(r request) bool { return r.hc.CgroupParent != "" }},
 		{"--volume and --mount of host directories", VM, "they are not shared with a virtual machine yet; use --isolation process", hasBinds},
-		{"--device", VM, "a virtual machine does not have the host's devices (it has /dev/fuse, /dev/net/tun and the like of its own); use --isolation process", hasHostDevice},
+		{"--device", VM, "a virtual machine does not have the host's devices, nor /dev/fuse and /dev/net/tun of its own yet; use --isolation process", hasHostDevice},
 		{"--blkio-weight-device, --device-read-bps and the like", VM, "a virtual machine does not have the host's devices; use --isolation process", func(r request) bool {
 			h := r.hc
 			return len(h.BlkioWeightDevice)+len(h.BlkioDeviceReadBps)+len(h.BlkioDeviceWriteBps)+len(h.BlkioDeviceReadIOps)+len(h.BlkioDeviceWriteIOps) > 0
