@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/ttrpc"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"bothy/internal/executor"
@@ -35,13 +37,49 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// hostHarness runs the executor in this process.
+// hostHarness runs the executor in this process and talks to it over ttrpc, as
+// an engine does to a shim.
 type hostHarness struct{}
 
-func (*hostHarness) New(t *testing.T) executortest.Fixture { return newFixture(t) }
+func (*hostHarness) New(t *testing.T) executortest.Fixture {
+	f := newFixture(t)
+	f.client = serve(t, f.service)
+	return f
+}
+
+// serve makes a connection to the service.
+func serve(t *testing.T, s *executor.Service) taskapi.TTRPCTaskService {
+	t.Helper()
+	server, err := ttrpc.NewServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	taskapi.RegisterTTRPCTaskService(server, s)
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(context.Background(), l) }()
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ttrpc.NewClient(conn)
+	t.Cleanup(func() {
+		_ = client.Close()
+		_ = server.Close()
+		if err := <-served; !errors.Is(err, ttrpc.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	return taskapi.NewTTRPCTaskClient(client)
+}
 
 type fixture struct {
 	service *executor.Service
+	client  taskapi.TTRPCTaskService
 	streams *streams
 	dir     string
 }
@@ -62,7 +100,7 @@ func newFixture(t testing.TB) *fixture {
 	return f
 }
 
-func (f *fixture) Service() taskapi.TTRPCTaskService { return f.service }
+func (f *fixture) Service() taskapi.TTRPCTaskService { return f.client }
 
 func (f *fixture) Prepare(t *testing.T, id string, spec *specs.Spec) *taskapi.CreateTaskRequest {
 	return f.prepare(t, id, spec)
