@@ -31,8 +31,10 @@ type networkStore interface {
 func (s *starter) attach(ctx context.Context, rec record) (*network.Endpoint, error) {
 	req := network.Request{ContainerID: rec.ID, Home: rec.Home, Network: string(rec.HostConfig.NetworkMode)}
 	if rec.Networking != nil {
-		if e := rec.Networking.EndpointsConfig[req.Network]; e != nil && len(e.MacAddress) > 0 {
-			req.MAC = e.MacAddress.String()
+		for _, e := range rec.Networking.EndpointsConfig { // one at most (spec.Refuse), by any of its network's names
+			if e != nil && len(e.MacAddress) > 0 {
+				req.MAC = e.MacAddress.String()
+			}
 		}
 	}
 	if rec.Home == spec.VM {
@@ -49,7 +51,11 @@ func (s *starter) detach(ctx context.Context, id string) {
 
 // networkEvent tells that a container joined or left its network.
 func (s *starter) networkEvent(action events.Action, id string, e *endpoint) {
-	s.bus.Publish(events.NetworkEventType, action, e.NetworkID, map[string]string{"container": id, "name": e.Network, "type": e.Network})
+	driver := e.Network
+	if driver == network.None {
+		driver = "null"
+	}
+	s.bus.Publish(events.NetworkEventType, action, e.NetworkID, map[string]string{"container": id, "name": e.Network, "type": driver})
 }
 
 // endpointOf gives what is remembered of an endpoint.
