@@ -111,6 +111,9 @@ func startDaemon(root, socket, path string, args ...string) (stop func(), err er
 	if err := os.MkdirAll(root, 0o711); err != nil {
 		return nil, err
 	}
+	if err := os.WriteFile(filepath.Join(root, "daemon.json"), []byte("{}\n"), 0o644); err != nil {
+		return nil, err
+	}
 	log, err := os.Create(filepath.Join(root, "log"))
 	if err != nil {
 		return nil, err

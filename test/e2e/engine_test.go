@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ const patience = 2 * time.Minute
 // engine is one bothyd with roots of its own.
 type engine struct {
 	dir    string // data root, exec root, log
+	bridge string // its network's interface and firewall table
 	socket string
 	flags  []string
 	cmd    *exec.Cmd
@@ -39,8 +41,15 @@ var shared struct {
 	*engine
 }
 
+// engines counts the engines of single tests.
+var engines atomic.Int32
+
 func (e *engine) start() error {
 	if err := os.MkdirAll(e.dir, 0o755); err != nil {
+		return err
+	}
+	// A configuration file that is named must be there.
+	if err := os.WriteFile(filepath.Join(e.dir, "daemon.json"), []byte("{}\n"), 0o644); err != nil {
 		return err
 	}
 	log, err := os.OpenFile(filepath.Join(e.dir, "bothyd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -55,6 +64,7 @@ func (e *engine) start() error {
 		"--pidfile", filepath.Join(e.dir, "bothyd.pid"),
 		"--config-file", filepath.Join(e.dir, "daemon.json"),
 		"--cgroup-parent", "/" + filepath.Base(shared.dir),
+		"--bridge", e.bridge,
 		"-H", "unix://" + e.socket, "--debug",
 	}, e.flags...)...)
 	e.cmd.Stdout, e.cmd.Stderr = log, log
@@ -119,7 +129,7 @@ func (e *engine) stop() error {
 	err := e.signal(syscall.SIGTERM)
 	if left, stockErr := takeStock(); stockErr == nil {
 		for item := range left {
-			if strings.Contains(item, "containerd-shim-bothy") || strings.Contains(item, "qemu-system") || strings.Contains(item, "bothy0") || strings.HasPrefix(item, "firewall table bothy") {
+			if strings.Contains(item, e.dir) || strings.HasSuffix(item, " "+e.bridge) {
 				err = errors.Join(err, fmt.Errorf("left behind after bothyd stopped: %s", item))
 			}
 		}
@@ -198,7 +208,7 @@ func sampleImage(name string) string {
 func theEngine(t *testing.T) *engine {
 	t.Helper()
 	shared.once.Do(func() {
-		shared.engine = &engine{dir: filepath.Join(shared.dir, "engine")}
+		shared.engine = &engine{dir: filepath.Join(shared.dir, "engine"), bridge: "bothy0"}
 		if shared.err = shared.start(); shared.err != nil {
 			return
 		}
@@ -222,8 +232,7 @@ func theEngine(t *testing.T) *engine {
 func ownEngine(t *testing.T, flags ...string) *engine {
 	t.Helper()
 	name := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
-	bridge := "bt" + fmt.Sprint(len(name)*37%1000)
-	e := &engine{dir: filepath.Join(shared.dir, name), flags: append([]string{"--bridge", bridge}, flags...)}
+	e := &engine{dir: filepath.Join(shared.dir, name), bridge: fmt.Sprintf("bt%d", engines.Add(1)), flags: flags}
 	if err := e.start(); err != nil {
 		t.Fatal(err)
 	}

@@ -271,7 +271,7 @@ func lyingArchive(t *testing.T, archive []byte) []byte {
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	theEngine(t)
-	e := &engine{dir: filepath.Join(shared.dir, "TestFullDisk"), flags: []string{"--bridge", "btfull"}}
+	e := &engine{dir: filepath.Join(shared.dir, "TestFullDisk"), bridge: "btfull"}
 	data := filepath.Join(e.dir, "data")
 	if err := os.MkdirAll(data, 0o711); err != nil {
 		t.Fatal(err)
@@ -291,7 +291,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := e.run(t, "", "bothy", "import", sampleImage("debian"), "debian")
-	if r.status == 0 || !strings.Contains(r.stderr, "no space left on device") {
+	if r.status == 0 || !strings.Contains(r.stderr, "no space left on") {
 		t.Errorf("import into a full disk: status %d, stderr %q", r.status, r.stderr)
 	}
 	if got := e.bothy(t, "images", "-aq"); got != "" {
@@ -336,7 +336,7 @@ func TestBadBodies(t *testing.T) {
 	}{
 		{"POST", "/v1.45/containers/create", []byte("{"), 400},
 		{"POST", "/v1.45/containers/create", []byte(`{"Image": 7}`), 400},
-		{"POST", "/v1.45/containers/create", append([]byte(`{"Image":"`), bytes.Repeat([]byte("a"), 16<<20)...), 400},
+		{"POST", "/v1.45/containers/create", append([]byte(`{"Image":"`), bytes.Repeat([]byte("a"), 16<<20)...), 413},
 		{"POST", "/v1.45/containers/create?name=" + strings.Repeat("n", 5000), []byte(`{"Image":"busybox"}`), 400},
 		{"POST", "/v1.45/containers/create", []byte(`{"Image":"no/such:image"}`), 404},
 		{"GET", "/v1.45/containers/none/json", nil, 404},

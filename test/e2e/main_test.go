@@ -16,14 +16,16 @@ import (
 )
 
 // roleEnv says which process of the suite this is: "" the one that go test
-// started, "inside" the tests in their own namespaces, "outside" the network
-// that the tests' host is connected to.
+// started, "init" PID 1 of the tests' own namespaces, "inside" the tests,
+// "outside" the machine on the network that the tests' host is connected to.
 const roleEnv = "BOTHY_E2E_ROLE"
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "outside":
 		serveOutside()
+	case "init":
+		os.Exit(runInit())
 	case "inside":
 		os.Exit(runInside(m))
 	default:
@@ -44,7 +46,7 @@ func runTests() int {
 		return 1
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), roleEnv+"=inside")
+	cmd.Env = append(os.Environ(), roleEnv+"=init")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID, Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 	status := 0
@@ -67,7 +69,36 @@ func runTests() int {
 	return status
 }
 
-// runInside is the suite proper: PID 1 of its process namespace.
+// runInit makes the namespaces usable, starts the tests and reaps whatever is
+// orphaned among them, as a host's init does.
+func runInit() int {
+	if err := enterNamespaces(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: setting up the tests' namespaces:", err)
+		return 1
+	}
+	env := append(os.Environ(), roleEnv+"=inside")
+	tests, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: starting the tests:", err)
+		return 1
+	}
+	for {
+		var status syscall.WaitStatus
+		switch pid, err := syscall.Wait4(-1, &status, 0, nil); {
+		case err == syscall.EINTR:
+		case err != nil:
+			fmt.Fprintln(os.Stderr, "e2e: waiting for the tests:", err)
+			return 1
+		case pid == tests && status.Exited():
+			return status.ExitStatus()
+		case pid == tests:
+			fmt.Fprintln(os.Stderr, "e2e: the tests were ended by", status.Signal())
+			return 1
+		}
+	}
+}
+
+// runInside is the suite proper.
 func runInside(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "bothy-e2e-")
 	if err != nil {
@@ -75,10 +106,6 @@ func runInside(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if err := enterNamespaces(); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e: setting up the tests' namespaces:", err)
-		return 1
-	}
 	stopOutside, err := startOutside()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: making a network outside:", err)
