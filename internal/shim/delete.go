@@ -24,7 +24,7 @@ func Delete(ctx context.Context, id, bundle, state string) error {
 	err := mustBeDead(bundle)
 	if err == nil {
 		err = errors.Join(
-			deleteMachine(ctx, bundle),
+			deleteMachine(bundle, id),
 			deleteContainer(ctx, filepath.Join(bundle, stateDir), id),
 			recordLoss(state),
 		)

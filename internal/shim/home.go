@@ -2,6 +2,7 @@ package shim
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -63,8 +64,13 @@ func processHome(o homeOptions) (*home, error) {
 	}, nil
 }
 
-// vmHome boots a machine and runs the container in it.
+// vmHome boots a machine, in the container's cgroup, and runs the container in
+// it.
 func vmHome(ctx context.Context, o homeOptions) (*home, error) {
+	group, err := machineGroup(o.bundle, o.id)
+	if err != nil {
+		return nil, err
+	}
 	machine, err := vm.Boot(ctx, vm.Config{
 		ID:      o.id,
 		Bundle:  o.bundle,
@@ -72,14 +78,15 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 		Rootfs:  o.rootfs,
 		Taps:    o.network,
 		Streams: o.streams,
+		Started: group.Apply,
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, group.Destroy())
 	}
 	return &home{
 		TTRPCTaskService: machine.Task(),
 		direct:           true,
 		err:              machine.Err,
-		close:            machine.Close,
+		close:            func() error { return errors.Join(machine.Close(), group.Destroy()) },
 	}, nil
 }

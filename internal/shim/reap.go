@@ -52,9 +52,9 @@ func deleteContainer(ctx context.Context, root, id string) error {
 	}
 }
 
-// deleteMachine kills the bundle's QEMU. It dies with its shim, so one is
-// found here only if it is just about to.
-func deleteMachine(ctx context.Context, bundle string) error {
+// deleteMachine kills the bundle's QEMU and removes its cgroup. QEMU dies with
+// its shim, so one is found here only if it is just about to.
+func deleteMachine(bundle, id string) error {
 	path := filepath.Join(bundle, vm.PidFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -67,15 +67,22 @@ func deleteMachine(ctx context.Context, bundle string) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
-	if err := killWait(ctx, pid, bundle); err != nil {
+	if err := killWait(pid, id); err != nil {
 		return fmt.Errorf("ending its machine, process %d: %w", pid, err)
+	}
+	group, err := machineGroup(bundle, id)
+	if err != nil {
+		return err
+	}
+	if err := group.Destroy(); err != nil {
+		return fmt.Errorf("removing its machine's cgroup: %w", err)
 	}
 	return os.Remove(path)
 }
 
-// killWait kills a process if the bundle is among its arguments, which tells
-// it from a later one with the same number, and waits for its end.
-func killWait(ctx context.Context, pid int, bundle string) error {
+// killWait kills a process of the container's cgroup, and waits for its end.
+// Another cgroup tells that it is a later process with the same number.
+func killWait(pid int, id string) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -84,16 +91,16 @@ func killWait(ctx context.Context, pid int, bundle string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
-	if err != nil || !strings.Contains(string(cmdline), bundle) {
+	groups, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
+	if err != nil || !strings.Contains(string(groups), "/"+id) {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, killTimeout)
-	defer cancel()
-	deadline, _ := ctx.Deadline()
-	_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds()))
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(killTimeout.Milliseconds()))
+	if err == nil && n == 0 {
+		return fmt.Errorf("it is still there after %s", killTimeout)
+	}
 	return err
 }

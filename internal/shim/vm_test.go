@@ -20,6 +20,7 @@ import (
 
 	"bothy/internal/executortest"
 	"bothy/internal/shimapi"
+	"bothy/internal/shimclient"
 	"bothy/internal/vm"
 	"bothy/internal/vm/initramfs"
 	"bothy/internal/vm/kernel"
@@ -154,6 +155,29 @@ func TestMachineIsKilled(t *testing.T) {
 		t.Error("killing what is gone succeeded")
 	}
 	b.delete()
+}
+
+func TestDeleteAfterKilledShimOfMachine(t *testing.T) {
+	b := newBox(t)
+	b.create(inMachine(t, b), script("exec sleep 1000"))
+	b.start()
+	qemu := b.qemu()
+	if groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", qemu)); err != nil || !strings.Contains(string(groups), b.id) {
+		t.Errorf("QEMU is in the cgroups %q, %v", groups, err)
+	}
+	if err := unix.Kill(b.client.Pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-b.client.Done()
+	if err := shimclient.Cleanup(b.ctx, b.opts); err != nil {
+		t.Fatal(err)
+	}
+	if unix.Kill(qemu, 0) == nil && !zombie(qemu) {
+		t.Errorf("QEMU, process %d, lives on", qemu)
+	}
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/bothy-shim-test/" + b.id); len(left) > 0 {
+		t.Errorf("cgroups are left: %v", left)
+	}
 }
 
 // qemu is the process id of the box's QEMU.

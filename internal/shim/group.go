@@ -1,0 +1,55 @@
+package shim
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/manager"
+
+	"bothy/internal/shimapi"
+)
+
+// machineGroup is the host's cgroup of a container whose home is a machine:
+// the one that its spec names. It has QEMU in it and no limits, for those are
+// the guest's.
+func machineGroup(bundle, id string) (cgroups.Manager, error) {
+	path, err := groupPath(bundle, id)
+	if err != nil {
+		return nil, err
+	}
+	group, err := manager.New(&cgroups.Cgroup{Path: path, Resources: &cgroups.Resources{SkipDevices: true}})
+	if err != nil {
+		return nil, fmt.Errorf("opening the cgroup %s: %w", path, err)
+	}
+	return group, nil
+}
+
+// groupPath is the spec's cgroup path, or one that is made of the id where the
+// spec has none or one in systemd's words.
+func groupPath(bundle, id string) (string, error) {
+	data, err := os.ReadFile(filepath.Join(bundle, shimapi.SpecFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("finding the cgroup: %w", err)
+	}
+	var spec struct {
+		Linux struct {
+			CgroupsPath string `json:"cgroupsPath"`
+		} `json:"linux"`
+	}
+	if err == nil {
+		if err := json.Unmarshal(data, &spec); err != nil {
+			return "", fmt.Errorf("finding the cgroup: %w", err)
+		}
+	}
+	path := spec.Linux.CgroupsPath
+	if path == "" || strings.Contains(path, ":") {
+		path = "bothy/" + id
+	}
+	return filepath.Join("/", path), nil
+}
