@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	dockercli "github.com/docker/cli/cli"
@@ -54,8 +55,27 @@ func (s *session) newRoot() (*cobra.Command, *cliflags.ClientOptions) {
 	s.checkBeforeFlagErrors(root)
 	s.helpWithPlugins(root, help)
 	commands.AddCommands(root, s.docker)
+	renameAliases(root)
 	s.checkBeforeArgErrors(root)
 	return root, opts
+}
+
+// renameAliases puts our name where docker's commands list their aliases, as in
+// "docker container run, docker run".
+func renameAliases(cmd *cobra.Command) {
+	const key = "aliases"
+	if text, ok := cmd.Annotations[key]; ok {
+		names := strings.Split(text, ", ")
+		for i, name := range names {
+			if rest, ok := strings.CutPrefix(name, "docker "); ok {
+				names[i] = "bothy " + rest
+			}
+		}
+		cmd.Annotations[key] = strings.Join(names, ", ")
+	}
+	for _, sub := range cmd.Commands() {
+		renameAliases(sub)
+	}
 }
 
 // addCompletions completes the values of global flags. The flags exist, so

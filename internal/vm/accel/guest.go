@@ -3,7 +3,8 @@ package accel
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
+
+	"bothy/internal/vm/cpio"
 )
 
 // marker is what the guest's first program prints.
@@ -44,22 +45,14 @@ func guestProgram() []byte {
 	return b.Bytes()
 }
 
-// guestArchive returns an initramfs (cpio, "newc") with the program as /init
-// and the console that the kernel opens for it.
+// guestArchive returns an initramfs with the program as /init and the console
+// that the kernel opens for it.
 func guestArchive() []byte {
-	var b bytes.Buffer
-	inode := 0
-	add := func(name string, mode, major, minor int, data []byte) {
-		inode++
-		fmt.Fprintf(&b, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\x00",
-			inode, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name)+1, 0, name)
-		b.Write(make([]byte, -b.Len()&3))
-		b.Write(data)
-		b.Write(make([]byte, -b.Len()&3))
-	}
-	add("dev", 0o040755, 0, 0, nil)
-	add("dev/console", 0o020600, 5, 1, nil)
-	add("init", 0o100755, 0, 0, guestProgram())
-	add("TRAILER!!!", 0, 0, 0, nil)
+	var b bytes.Buffer // which does not fail
+	a := cpio.NewWriter(&b)
+	a.Dir("dev", 0o755)
+	a.Device("dev/console", 0o600, 5, 1)
+	a.File("init", 0o755, guestProgram())
+	_ = a.Close()
 	return b.Bytes()
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 
+	"bothy/internal/vm/cpio"
 	"bothy/internal/vm/kernel"
 )
 
@@ -41,22 +42,22 @@ func Build(w io.Writer, k kernel.Kernel, shim string) error {
 	return nil
 }
 
-// write writes the archive. Names in it have no leading slash.
+// write writes the archive.
 func write(w io.Writer, modules []kernel.Module, program []byte) error {
-	a := &archive{w: w}
+	a := cpio.NewWriter(w)
 	for _, name := range []string{"dev", "proc", "run", "sys", ModulesDir[1:]} {
-		a.dir(name, 0o755)
+		a.Dir(name, 0o755)
 	}
-	a.dir("tmp", 0o777)
-	a.device("dev/console", 0o600, 5, 1)
-	a.device("dev/null", 0o666, 1, 3)
+	a.Dir("tmp", 0o777)
+	a.Device("dev/console", 0o600, 5, 1)
+	a.Device("dev/null", 0o666, 1, 3)
 	var order []byte
 	for _, m := range modules {
 		file := m.Name + ".ko"
-		a.file(ModulesDir[1:]+"/"+file, 0o644, m.Data)
+		a.File(ModulesDir[1:]+"/"+file, 0o644, m.Data)
 		order = append(order, file+"\n"...)
 	}
-	a.file(OrderFile[1:], 0o644, order)
-	a.file("init", 0o755, program)
-	return a.close()
+	a.File(OrderFile[1:], 0o644, order)
+	a.File("init", 0o755, program)
+	return a.Close()
 }

@@ -94,14 +94,16 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+var errFull = errors.New("no space")
+
 type fullDisk struct{}
 
-func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space") }
+func (fullDisk) Write([]byte) (int, error) { return 0, errFull }
 
 func TestWriteReportsErrors(t *testing.T) {
 	t.Parallel()
-	if err := write(fullDisk{}, nil, nil); err == nil {
-		t.Error("no error")
+	if err := write(fullDisk{}, nil, nil); !errors.Is(err, errFull) {
+		t.Errorf("got %v", err)
 	}
 }
 
