@@ -158,7 +158,7 @@ func TestRefuse(t *testing.T) {
 		{host(container.HostConfig{CapAdd: []string{"FLY"}}), invalid, `unknown capability: "FLY"`},
 		{host(container.HostConfig{Isolation: "moon"}), invalid, "invalid isolation"},
 		{host(container.HostConfig{Runtime: "runsc"}), invalid, "unknown or invalid runtime name: runsc"},
-		{host(container.HostConfig{NetworkMode: "mine"}), errdefs.IsNotFound, "network mine not found"},
+		{host(container.HostConfig{NetworkMode: "mine"}), invalid, "network mine not found"},
 		{host(container.HostConfig{NetworkMode: "container:c"}), notYet, "--network container"},
 		{host(container.HostConfig{IpcMode: "shareable"}), notYet, "--ipc shareable"},
 		{host(container.HostConfig{IpcMode: "odd"}), invalid, "IPC mode"},
@@ -248,7 +248,7 @@ func TestRefuseEndpoint(t *testing.T) {
 	if err := with("none", "bridge", nil); !errdefs.IsInvalidArgument(err) {
 		t.Error(err)
 	}
-	if err := with("bridge", "mine", nil); !errdefs.IsNotFound(err) {
+	if err := with("bridge", "mine", nil); !errdefs.IsInvalidArgument(err) {
 		t.Error(err)
 	}
 }

@@ -112,19 +112,20 @@ func validateHosts(r request) error {
 }
 
 // validateNetworking: the networks that there are, and endpoints only for the
-// one that the container joins.
+// one that the container joins. An unknown one is no ErrNotFound: docker's CLI
+// takes that, at creation, for a missing image.
 func validateNetworking(r request) error {
 	mode := networkName(string(r.hc.NetworkMode))
 	known := []string{"bridge", "host", "none"}
 	if !slices.Contains(known, mode) && !r.hc.NetworkMode.IsContainer() {
-		return notFoundf("network %s not found: there are bridge, host and none; networks of your own are not there yet", mode)
+		return invalidf("network %s not found: there are bridge, host and none; networks of your own are not there yet", mode)
 	}
 	if r.networking == nil {
 		return nil
 	}
 	for name, endpoint := range r.networking.EndpointsConfig {
 		if !slices.Contains(known, networkName(name)) {
-			return notFoundf("network %s not found: there are bridge, host and none; networks of your own are not there yet", name)
+			return invalidf("network %s not found: there are bridge, host and none; networks of your own are not there yet", name)
 		}
 		if len(r.networking.EndpointsConfig) == 1 && networkName(name) != mode {
 			return invalidf("conflicting options: the network mode is %s, and settings were given for the network %s", mode, name)
