@@ -29,7 +29,7 @@ type Config struct {
 	LogLevel  string `json:"log-level"`  // debug, info, warn, error, fatal
 	LogFormat string `json:"log-format"` // text, json
 
-	Bridge       string        `json:"bridge"` // the bridge's name; "none": no default network
+	Bridge       string        `json:"bridge"` // the bridge's name
 	BIP          string        `json:"bip"`    // the bridge's address and subnet, CIDR
 	AddressPools []AddressPool `json:"default-address-pools"`
 	DNS          []string      `json:"dns"`
@@ -139,6 +139,11 @@ func (c *Config) complete() error {
 func (c *Config) checkNetwork() []error {
 	var errs []error
 	problem := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.Bridge == "none" {
+		problem("--bridge none: bothyd always has a default network so far; containers without one are run with --network none")
+	} else if !validLink(c.Bridge) {
+		problem("--bridge %q: a link's name has 1 to %d letters, digits, and any of ._-", c.Bridge, maxLink)
+	}
 	if c.BIP != "" {
 		if _, err := netip.ParsePrefix(c.BIP); err != nil {
 			problem("--bip %q is no address with a prefix length, as in 172.17.0.1/16", c.BIP)
@@ -159,6 +164,14 @@ func (c *Config) checkNetwork() []error {
 		problem("--mtu %d: choose from 68 to 65535, or 0 for the kernel's default", c.MTU)
 	}
 	return errs
+}
+
+// maxLink is what the kernel takes for a link's name, in bytes.
+const maxLink = 15
+
+func validLink(name string) bool {
+	const chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	return name != "" && len(name) <= maxLink && name != "." && name != ".." && strings.Trim(name, chars) == ""
 }
 
 // isolation reads the exec options: the home of containers that name none, ""

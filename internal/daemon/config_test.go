@@ -94,6 +94,8 @@ func TestBadConfiguration(t *testing.T) {
 		{"--bip \"172.17.0.1\"", "", []string{"--bip", "172.17.0.1"}},
 		{"write base=", "", []string{"--default-address-pool", "10.0.0.0/8"}},
 		{"a prefix length within it", "", []string{"--default-address-pool", "base=10.0.0.0/8,size=4"}},
+		{"always has a default network", "", []string{"-b", "none"}},
+		{"--bridge \"a/b\"", "", []string{"-b", "a/b"}},
 		{"is not an IP address", "", []string{"--dns", "dns.example"}},
 		{"--mtu 5", "", []string{"--mtu", "5"}},
 		{"--label \"x\" has no value", "", []string{"--label", "x"}},
