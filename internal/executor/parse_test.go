@@ -22,13 +22,13 @@ func FuzzOverlayOptions(f *testing.F) {
 	f.Add("lowerdir=l/1:l/0\nupperdir=rw/u\nworkdir=rw/w\nindex=off")
 	f.Add("lowerdir=")
 	f.Fuzz(func(t *testing.T, text string) {
-		o := parseOptions(strings.Split(text, "\n"))
+		o := parseOptions(strings.Split(strings.ReplaceAll(text, ",", ""), "\n")) // mount(2) has no way to quote a comma
 		d, err := parseOverlay(o)
 		if err != nil {
 			return
 		}
 		again, err := parseOverlay(options{values: strings.Split(d.data(), ",")})
-		if err != nil || strings.Join(again.lower, ":") != strings.Join(d.lower, ":") && !strings.Contains(text, ",") {
+		if err != nil || strings.Join(again.lower, ":") != strings.Join(d.lower, ":") {
 			t.Errorf("%q: %v became %v, %v", text, d, again, err)
 		}
 	})
