@@ -6,11 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"bothy/internal/netns"
 	"bothy/internal/shimapi"
 )
 
@@ -74,35 +74,31 @@ func linkByMAC(links []netlink.Link, mac net.HardwareAddr) netlink.Link {
 // inNewNetNS makes a network namespace, keeps it at path, moves links there and
 // runs f in it.
 func inNewNetNS(path string, links []netlink.Link, f func() error) error {
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends in the namespace
-		result <- func() error {
-			outside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-			if err != nil {
-				return err
+	outside, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer outside.Close()
+	file, err := netns.New(func() error {
+		if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("keeping the network namespace: %w", err)
+		}
+		inside, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer inside.Close()
+		for _, l := range links {
+			if err := outside.LinkSetNsFd(l, int(inside.Fd())); err != nil {
+				return fmt.Errorf("moving a network interface: %w", err)
 			}
-			defer outside.Close()
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("making a network namespace: %w", err)
-			}
-			if err := unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, ""); err != nil {
-				return fmt.Errorf("keeping the network namespace: %w", err)
-			}
-			inside, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			defer inside.Close()
-			for _, l := range links {
-				if err := outside.LinkSetNsFd(l, int(inside.Fd())); err != nil {
-					return fmt.Errorf("moving a network interface: %w", err)
-				}
-			}
-			return f()
-		}()
-	}()
-	return <-result
+		}
+		return f()
+	})
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // configure sets up the loopback interface and the links in the namespace of the

@@ -6,10 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"bothy/internal/netns"
 )
 
 // namespace is a new network namespace with nothing but lo, which is up.
@@ -18,42 +19,22 @@ type namespace struct {
 	rt   *netlink.Handle // a socket inside
 }
 
-// newNamespace makes a network namespace on a thread of its own, which ends
-// with it: no other goroutine ever runs in there.
+// newNamespace makes a network namespace whose loopback interface is up.
 func newNamespace() (*namespace, error) {
-	type result struct {
-		ns  *namespace
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
-		ns, err := enterNamespace()
-		done <- result{ns, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		return nil, fmt.Errorf("making a network namespace: %w", r.err)
-	}
-	return r.ns, nil
-}
-
-func enterNamespace() (*namespace, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, err
-	}
-	file, err := os.Open("/proc/thread-self/ns/net")
+	var rt *netlink.Handle
+	file, err := netns.New(func() (err error) {
+		if rt, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return err
+		}
+		const loopback = 1 // always
+		if err := rt.LinkSetUp(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: loopback}}); err != nil {
+			rt.Close()
+			return fmt.Errorf("setting up lo: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
-	}
-	rt, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	const loopback = 1 // always
-	if err := rt.LinkSetUp(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: loopback}}); err != nil {
-		rt.Close()
-		return nil, errors.Join(err, file.Close())
 	}
 	return &namespace{file: file, rt: rt}, nil
 }
