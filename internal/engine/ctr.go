@@ -27,7 +27,6 @@ type ctr struct {
 	st         status
 	task       task          // the shim, while there is one
 	ended      chan struct{} // closed when the present run has ended and that was recorded; nil if none is
-	stopped    bool          // a client asked the present run to end
 	restarting bool          // a restart is under way: its end does not remove the container
 	gone       bool          // removed: all else is history
 	waiters    []waiter

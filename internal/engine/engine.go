@@ -70,7 +70,7 @@ func Open(ctx context.Context, opts Options) (_ *Engine, err error) {
 	}
 	images.SetUsers(e.Containers.imagesInUse)
 	e.System.warnings = networks.Warnings()
-	go e.Containers.starter.machines.lookAhead(e.Containers.ctx)
+	e.Containers.cleaning.Go(func() { e.Containers.starter.machines.lookAhead(e.Containers.ctx) })
 	return e, nil
 }
 

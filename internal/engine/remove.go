@@ -15,22 +15,28 @@ func (s *Containers) RemoveContainer(ctx context.Context, ref string, force, _ b
 	if err != nil {
 		return err
 	}
-	if force {
-		if err := s.killForRemoval(ctx, c); err != nil {
+	for {
+		if force {
+			if err := s.killForRemoval(ctx, c); err != nil {
+				return err
+			}
+		}
+		if err := c.acquire(ctx); err != nil {
 			return err
 		}
+		if _, st := c.snapshot(); force && running(st.State) && !c.isGone() {
+			c.release() // it was started meanwhile
+			continue
+		}
+		defer c.release()
+		if force && c.isGone() { // by its own AutoRemove
+			return nil
+		}
+		if err := c.check(opRemove); err != nil {
+			return err
+		}
+		return s.remove(c)
 	}
-	if err := c.acquire(ctx); err != nil {
-		return err
-	}
-	defer c.release()
-	if force && c.isGone() { // by its own AutoRemove
-		return nil
-	}
-	if err := c.check(opRemove); err != nil {
-		return err
-	}
-	return s.remove(c)
 }
 
 func (s *Containers) killForRemoval(ctx context.Context, c *ctr) error {
@@ -65,14 +71,14 @@ func (s *Containers) remove(c *ctr) error {
 		return fmt.Errorf("%w: %w", err, errdefs.ErrInternal)
 	}
 	s.index.remove(c.id)
+	rec, _ := c.snapshot()
+	s.emit(events.ActionDestroy, rec)
 	c.mu.Lock()
 	c.gone = true
 	c.st.Error = ""
 	c.wakeLocked(true)
-	rec := c.rec
 	c.mu.Unlock()
 	c.dropPending()
-	s.emit(events.ActionDestroy, rec)
 	s.cleaning.Go(cleanup)
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/events"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -73,7 +74,7 @@ func (s *Containers) adopt(c *ctr, r *run) error {
 		return err
 	}
 	c.mu.Lock()
-	c.task, c.ended, c.stopped = r.task, make(chan struct{}), false
+	c.task, c.ended = r.task, make(chan struct{})
 	rec := c.rec
 	c.mu.Unlock()
 	s.emit(events.ActionStart, rec)
@@ -246,6 +247,9 @@ func (s *starter) layOut(ctx context.Context, c *ctr, rec record, p *prepared) e
 	if vm {
 		p.machine, p.machineStatus, err = s.machines.prepare(ctx, c, rec)
 		return err
+	}
+	if !s.host.erofs {
+		return fmt.Errorf("starting container %s: this kernel has no EROFS, which layers are mounted with: use --isolation vm, or a kernel with CONFIG_EROFS_FS: %w", rec.Name, errdefs.ErrUnavailable)
 	}
 	return spec.PrepareBinds(rec.HostConfig)
 }

@@ -18,7 +18,7 @@ const (
 	// defaultStopTimeout is docker's.
 	defaultStopTimeout = 10 * time.Second
 	// killTimeout bounds the wait for a process that was sent SIGKILL.
-	killTimeout = 30 * time.Second
+	killTimeout = 10 * time.Second
 )
 
 // StopContainer sends name ("": the container's own stop signal), waits timeout
@@ -92,13 +92,26 @@ func waitEnd(ctx context.Context, ended <-chan struct{}, limit time.Duration) bo
 }
 
 // kill9 kills the container and waits for its end. It is no client's request:
-// a container that has ended meanwhile is what was wanted.
+// a container that has ended meanwhile is what was wanted. Where the kill does
+// not get through, a guest that hangs, its shim is killed and the machine with
+// it.
 func (s *Containers) kill9(ctx context.Context, c *ctr, ended <-chan struct{}) error {
-	err := s.send(ctx, c, syscall.SIGKILL, opKill)
-	if err != nil && !errdefs.IsConflict(err) && !errdefs.IsNotFound(err) {
-		return err
+	bounded, cancel := context.WithTimeout(ctx, killTimeout)
+	err := s.send(bounded, c, syscall.SIGKILL, opKill)
+	cancel()
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if waitEnd(ctx, ended, killTimeout) {
+	if err == nil || errdefs.IsConflict(err) || errdefs.IsNotFound(err) {
+		if waitEnd(ctx, ended, killTimeout) {
+			return nil
+		}
+	}
+	if t, err := c.shim(opKill); err == nil && t.Pid() > 1 {
+		s.log.Warn("killing the shim of a container that does not end", "container", c.id, "pid", t.Pid())
+		_ = syscall.Kill(t.Pid(), syscall.SIGKILL)
+	}
+	if waitEnd(ctx, ended, buryTimeout) {
 		return nil
 	}
 	if ctx.Err() != nil {
@@ -139,11 +152,6 @@ func (s *Containers) send(ctx context.Context, c *ctr, sig syscall.Signal, op op
 		return err
 	}
 	rec, _ := c.snapshot()
-	if sig == syscall.SIGKILL || op == opStop || isStopSignal(rec, sig) {
-		c.mu.Lock()
-		c.stopped = true
-		c.mu.Unlock()
-	}
 	_, err = t.Kill(ctx, &taskAPI.KillRequest{ID: c.id, Signal: uint32(sig)})
 	if err != nil && (errdefs.IsNotFound(err) || errdefs.IsUnavailable(err)) {
 		return failure(errdefs.ErrConflict, "container %s is not running", c.id)
@@ -153,11 +161,6 @@ func (s *Containers) send(ctx context.Context, c *ctr, sig syscall.Signal, op op
 	}
 	s.emit(events.ActionKill, rec, "signal", strconv.Itoa(int(sig)))
 	return nil
-}
-
-func isStopSignal(rec record, sig syscall.Signal) bool {
-	own, err := parseSignal(rec.Config.StopSignal)
-	return err == nil && own == sig
 }
 
 func parseSignal(name string) (syscall.Signal, error) {

@@ -1,0 +1,392 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"bothy/internal/engineapi"
+	"bothy/internal/image"
+	"bothy/internal/network"
+	"bothy/internal/shimapi"
+	"bothy/internal/shimclient"
+)
+
+// fakeImages has one image, "app:1". What it is not asked for in these tests
+// is not there.
+type fakeImages struct {
+	imageStore
+	img image.Image
+}
+
+func newFakeImages() *fakeImages {
+	return &fakeImages{img: image.Image{
+		ID: digest.FromString("app"), Names: []string{"app:1"},
+		Config:    ocispec.Image{Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"}},
+		RawConfig: []byte(`{"config":{"Cmd":["run"],"Env":["A=1"],"Labels":{"of":"image"}}}`),
+		Layers:    []image.Layer{{File: "/layers/0.erofs"}, {File: "/layers/1.erofs"}},
+		Size:      1000,
+	}}
+}
+
+func (f *fakeImages) Resolve(_ context.Context, ref string) (*image.Image, error) {
+	if ref == "app:1" || ref == f.img.ID.String() {
+		img := f.img
+		return &img, nil
+	}
+	return nil, failure(errdefs.ErrNotFound, "No such image: %s", ref)
+}
+
+func (f *fakeImages) List(context.Context) ([]image.Image, error) { return []image.Image{f.img}, nil }
+func (f *fakeImages) Hold(digest.Digest) func()                   { return func() {} }
+
+// fakeNetworks counts who is attached.
+type fakeNetworks struct {
+	mu       sync.Mutex
+	fail     error
+	attached map[string]bool
+	restored []network.InUse
+}
+
+func (f *fakeNetworks) Attach(_ context.Context, req network.Request) (*network.Endpoint, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return nil, f.fail
+	}
+	f.attached[req.ContainerID] = true
+	file, err := os.Open(os.DevNull)
+	return &network.Endpoint{
+		NetworkName: req.Network, NetworkID: "net", EndpointID: "ep", IPAddress: netip.MustParseAddr("10.0.0.2"),
+		Gateway: netip.MustParseAddr("10.0.0.1"), PrefixLen: 24, MAC: "02:42:0a:00:00:02", File: file,
+	}, err
+}
+
+func (f *fakeNetworks) Detach(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.attached, id)
+	return nil
+}
+
+func (f *fakeNetworks) Restore(_ context.Context, inUse []network.InUse) error {
+	f.restored = inUse
+	return nil
+}
+func (f *fakeNetworks) DNSFor(own network.DNS) network.DNS { return own }
+func (f *fakeNetworks) Gateway() netip.Addr                { return netip.MustParseAddr("10.0.0.1") }
+
+func (f *fakeNetworks) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.attached)
+}
+
+// fakeShims are shims in this process: they outlive an engine as real ones do.
+type fakeShims struct {
+	mu    sync.Mutex
+	fail  string // the step that fails: "spawn", "create", "start"
+	live  map[string]*fakeShim
+	swept []string // bundles that Cleanup was called for
+}
+
+type fakeShim struct {
+	taskAPI.TTRPCTaskService // nil: calls that are not expected panic
+	owner                    *fakeShims
+	bundle, stateDir         string
+	gone                     chan struct{} // the shim has ended
+	exited                   chan struct{} // the container has ended
+
+	mu      sync.Mutex
+	started bool
+	status  int
+	signals []uint32
+	ignore  uint32 // a signal that the container does not end on
+	conns   []net.Conn
+}
+
+func (f *fakeShims) Start(_ context.Context, o shimclient.Options) (task, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail == "spawn" {
+		return nil, errors.New("spawn refused")
+	}
+	s := &fakeShim{owner: f, bundle: o.Bundle, stateDir: o.StateDir, gone: make(chan struct{}), exited: make(chan struct{})}
+	f.live[o.Bundle] = s
+	return fakeTask{s}, nil
+}
+
+func (f *fakeShims) Dial(_ context.Context, bundle string) (task, error) {
+	if s := f.at(bundle); s != nil {
+		return fakeTask{s}, nil
+	}
+	return nil, errdefs.ErrNotFound
+}
+
+func (f *fakeShims) Cleanup(_ context.Context, o shimclient.Options) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.swept = append(f.swept, o.Bundle)
+	return nil
+}
+
+func (f *fakeShims) at(bundle string) *fakeShim {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.live[bundle]
+}
+
+func (f *fakeShims) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.live)
+}
+
+// fakeTask is one connection to a shim.
+type fakeTask struct{ *fakeShim }
+
+func (t fakeTask) Done() <-chan struct{} { return t.gone }
+func (t fakeTask) Pid() int              { return 0 }
+func (t fakeTask) Close() error          { return nil }
+
+func (t fakeTask) Attach(context.Context, shimapi.AttachRequest) (shimclient.Conn, bool, error) {
+	client, server := net.Pipe()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conns = append(t.conns, server)
+	return pipeConn{client}, false, nil
+}
+
+type pipeConn struct{ net.Conn }
+
+func (pipeConn) CloseWrite() error { return nil }
+
+func (t fakeTask) Create(context.Context, *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
+	if t.owner.fail == "create" {
+		return nil, errors.New("create refused")
+	}
+	return &taskAPI.CreateTaskResponse{Pid: 7}, nil
+}
+
+func (t fakeTask) Start(context.Context, *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
+	if t.owner.fail == "start" {
+		return nil, errors.New(`exec: "nonsense": executable file not found in $PATH`)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.started = true
+	return &taskAPI.StartResponse{Pid: 7}, nil
+}
+
+func (t fakeTask) State(context.Context, *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	st := tasktypes.Status_CREATED
+	if t.started {
+		st = tasktypes.Status_RUNNING
+	}
+	return &taskAPI.StateResponse{Status: st, Pid: 7}, nil
+}
+
+func (t fakeTask) Wait(ctx context.Context, _ *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
+	select {
+	case <-t.exited:
+		return &taskAPI.WaitResponse{ExitStatus: uint32(t.status)}, nil
+	case <-t.gone:
+		return nil, errdefs.ErrUnavailable
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (t fakeTask) Kill(_ context.Context, req *taskAPI.KillRequest) (*emptypb.Empty, error) {
+	t.mu.Lock()
+	t.signals = append(t.signals, req.Signal)
+	ignored := t.ignore == req.Signal
+	t.mu.Unlock()
+	if !ignored {
+		t.end(128 + int(req.Signal))
+	}
+	return &emptypb.Empty{}, nil
+}
+
+func (t fakeTask) Delete(context.Context, *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
+	return &taskAPI.DeleteResponse{}, nil
+}
+
+func (t fakeTask) Shutdown(context.Context, *taskAPI.ShutdownRequest) (*emptypb.Empty, error) {
+	t.vanish()
+	return &emptypb.Empty{}, nil
+}
+
+// end is the end of the container's process, seen by its shim.
+func (s *fakeShim) end(status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.exited:
+		return
+	default:
+	}
+	s.status = status
+	data, _ := json.Marshal(shimapi.Exit{Version: shimapi.Version, Status: status, ExitedAt: time.Now()})
+	_ = os.WriteFile(filepath.Join(s.stateDir, shimapi.ExitFile), data, 0o600)
+	for _, c := range s.conns {
+		_ = c.Close()
+	}
+	close(s.exited)
+}
+
+// vanish is the end of the shim.
+func (s *fakeShim) vanish() {
+	s.owner.mu.Lock()
+	delete(s.owner.live, s.bundle)
+	s.owner.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.gone:
+	default:
+		close(s.gone)
+	}
+}
+
+// rig is an engine over fakes.
+type rig struct {
+	*Engine
+	t        *testing.T
+	opts     Options
+	images   *fakeImages
+	networks *fakeNetworks
+	shims    *fakeShims
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	opts := Options{
+		DataRoot: filepath.Join(dir, "data"), ExecRoot: filepath.Join(dir, "exec"), Isolation: "process",
+		LogConfig: container.LogConfig{Type: "json-file"}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	if err := os.MkdirAll(opts.DataRoot, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{
+		t: t, opts: opts, images: newFakeImages(),
+		networks: &fakeNetworks{attached: map[string]bool{}}, shims: &fakeShims{live: map[string]*fakeShim{}},
+	}
+	r.open()
+	t.Cleanup(r.crash)
+	return r
+}
+
+func (r *rig) open() {
+	r.t.Helper()
+	r.Engine = &Engine{}
+	if err := r.assemble(r.t.Context(), r.opts, r.images, r.networks, r.shims); err != nil {
+		r.t.Fatal(err)
+	}
+	r.starter.host.erofs = true
+}
+
+// crash ends the engine as a kill would: nothing is told to anybody.
+func (r *rig) crash() {
+	r.close()
+	r.watchers.Wait()
+	r.cleaning.Wait()
+}
+
+func (r *rig) restart() {
+	r.t.Helper()
+	r.crash()
+	r.open()
+}
+
+func (r *rig) create(name string, host container.HostConfig) string {
+	r.t.Helper()
+	resp, err := r.CreateContainer(r.t.Context(), engineapi.CreateRequest{Name: name, Config: &container.Config{Image: "app:1"}, HostConfig: &host})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.ID
+}
+
+func (r *rig) start(ref string) *fakeShim {
+	r.t.Helper()
+	if err := r.StartContainer(r.t.Context(), ref); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.shim(ref)
+}
+
+func (r *rig) shim(ref string) *fakeShim {
+	r.t.Helper()
+	c, err := r.index.find(ref)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.shims.at(r.starter.bundle(c.id))
+}
+
+func (r *rig) state(ref string) *container.State {
+	r.t.Helper()
+	resp, err := r.InspectContainer(r.t.Context(), ref, false)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return resp.State
+}
+
+// await waits for the container and for the clearing after it.
+func (r *rig) await(ref string, condition container.WaitCondition) container.WaitResponse {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	defer cancel()
+	c, err := r.index.find(ref)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ch, err := r.WaitContainer(ctx, ref, condition)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	resp, ok := <-ch
+	if !ok {
+		r.t.Fatal("no answer to the wait")
+	}
+	if c.acquire(ctx) == nil {
+		c.release()
+	}
+	return resp
+}
+
+// clean fails the test if anything of a run is left.
+func (r *rig) clean() {
+	r.t.Helper()
+	if n := r.networks.count(); n > 0 {
+		r.t.Errorf("%d containers are still on a network", n)
+	}
+	if n := r.shims.count(); n > 0 {
+		r.t.Errorf("%d shims still run", n)
+	}
+	if left, _ := filepath.Glob(filepath.Join(r.opts.ExecRoot, "c", "*")); len(left) > 0 {
+		r.t.Errorf("bundles are left: %v", left)
+	}
+}
+
