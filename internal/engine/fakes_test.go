@@ -389,4 +389,3 @@ func (r *rig) clean() {
 		r.t.Errorf("bundles are left: %v", left)
 	}
 }
-
