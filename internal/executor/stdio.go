@@ -236,18 +236,32 @@ func (st *stdio) closeInput() {
 }
 
 // drain waits until all output is written to the streams, and closes the rest.
-// It is called when the process has ended.
+// It is called when the process has ended. Where a stream takes nothing, it
+// does not wait for ever: what is left follows if the stream goes on.
 func (st *stdio) drain() {
 	st.closeInput()
-	timer := time.AfterFunc(drainTimeout, func() {
+	done := make(chan struct{})
+	go func() {
+		st.wg.Wait()
 		for _, p := range st.output {
-			_ = p.src.SetReadDeadline(time.Unix(1, 0))
+			_ = p.src.Close()
 		}
-	})
-	st.wg.Wait()
-	timer.Stop()
+		close(done)
+	}()
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return
+	case <-timer.C:
+	}
 	for _, p := range st.output {
-		_ = p.src.Close()
+		_ = p.src.SetReadDeadline(time.Unix(1, 0))
+	}
+	timer.Reset(drainTimeout)
+	select {
+	case <-done:
+	case <-timer.C:
 	}
 }
 
