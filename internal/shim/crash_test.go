@@ -16,6 +16,7 @@ import (
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"bothy/internal/shimapi"
@@ -205,5 +206,33 @@ func removeCgroups() {
 			_ = os.Remove(dir)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// TestKillWithStuckClient kills a container whose output a client holds back.
+func TestKillWithStuckClient(t *testing.T) {
+	for _, terminal := range []bool{false, true} {
+		b := newBox(t)
+		b.create(script("exec yes"), func(s *specs.Spec, _ *shimapi.CreateOptions) { s.Process.Terminal = terminal })
+		b.attach(shimapi.AttachRequest{Stdout: true}) // and never reads
+		b.start()
+		path := filepath.Join(b.state, "json.log")
+		for last, same := int64(-1), 0; same < 5; time.Sleep(50 * time.Millisecond) {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if same++; info.Size() != last {
+				last, same = info.Size(), 0
+			}
+		}
+		if _, err := b.client.Task.Kill(b.ctx, &taskAPI.KillRequest{ID: b.id, Signal: uint32(unix.SIGKILL)}); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if status := b.wait(); status != 137 {
+			t.Errorf("status %d", status)
+		}
+		t.Logf("terminal %v: ended after %s", terminal, time.Since(begin))
 	}
 }

@@ -26,6 +26,7 @@ func Delete(ctx context.Context, id, bundle, state string) error {
 		err = errors.Join(
 			deleteMachine(bundle, id),
 			deleteContainer(ctx, filepath.Join(bundle, stateDir), id),
+			deleteGroup(bundle, id),
 			recordLoss(state),
 		)
 	}

@@ -52,8 +52,7 @@ func deleteContainer(ctx context.Context, root, id string) error {
 	}
 }
 
-// deleteMachine kills the bundle's QEMU and removes its cgroup. QEMU dies with
-// its shim, so one is found here only if it is just about to.
+// deleteMachine kills the bundle's QEMU. QEMU dies with its shim, so one is found here only if it is just about to.
 func deleteMachine(bundle, id string) error {
 	path := filepath.Join(bundle, vm.PidFile)
 	data, err := os.ReadFile(path)
@@ -70,14 +69,32 @@ func deleteMachine(bundle, id string) error {
 	if err := killWait(pid, id); err != nil {
 		return fmt.Errorf("ending its machine, process %d: %w", pid, err)
 	}
+	return os.Remove(path)
+}
+
+// deleteGroup kills what is left in the container's cgroup and removes it:
+// QEMU's, or that of a container whose shim died while it was being made.
+func deleteGroup(bundle, id string) error {
+	path, err := groupPath(bundle, id)
+	if err != nil {
+		return err
+	}
+	if filepath.Base(path) != id {
+		return nil // not this container's alone
+	}
 	group, err := machineGroup(bundle, id)
 	if err != nil {
 		return err
 	}
-	if err := group.Destroy(); err != nil {
-		return fmt.Errorf("removing its machine's cgroup: %w", err)
+	if pids, err := group.GetAllPids(); err == nil {
+		for _, pid := range pids {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
 	}
-	return os.Remove(path)
+	if err := group.Destroy(); err != nil {
+		return fmt.Errorf("removing its cgroup: %w", err)
+	}
+	return nil
 }
 
 // killWait kills a process of the container's cgroup, and waits for its end.
