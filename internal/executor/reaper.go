@@ -20,14 +20,14 @@ type Reaper struct {
 	starting sync.RWMutex // held for reading while a child is started, for writing while reaping
 
 	mu     sync.Mutex
-	waited map[int]bool // children that somebody waits for
+	waited map[int]int // how many wait for a pid: two for a moment, if it is used again at once
 
 	wake chan os.Signal
 }
 
 // NewReaper starts reaping. A process has at most one Reaper, for its life.
 func NewReaper() *Reaper {
-	r := &Reaper{waited: map[int]bool{}, wake: make(chan os.Signal, 1)}
+	r := &Reaper{waited: map[int]int{}, wake: make(chan os.Signal, 1)}
 	signal.Notify(r.wake, unix.SIGCHLD)
 	go func() {
 		for range r.wake {
@@ -47,6 +47,7 @@ func (r *Reaper) Start(start func() (int, error)) error {
 		return err
 	}
 	r.starting.RLock()
+	defer r.poke() // reaping was put off meanwhile
 	defer r.starting.RUnlock()
 	pid, err := start()
 	if err != nil {
@@ -54,7 +55,7 @@ func (r *Reaper) Start(start func() (int, error)) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waited[pid] = true
+	r.waited[pid]++
 	return nil
 }
 
@@ -64,10 +65,17 @@ func (r *Reaper) Release(pid int) {
 		return
 	}
 	r.mu.Lock()
-	delete(r.waited, pid)
+	if r.waited[pid]--; r.waited[pid] <= 0 {
+		delete(r.waited, pid)
+	}
 	r.mu.Unlock()
 	// The child may have stood in front of orphans, or one of them may have
 	// got its pid by now.
+	r.poke()
+}
+
+// poke has the orphans looked for, now or after the round that is under way.
+func (r *Reaper) poke() {
 	select {
 	case r.wake <- unix.SIGCHLD:
 	default:
@@ -75,9 +83,12 @@ func (r *Reaper) Release(pid int) {
 }
 
 // reap takes every ended child up to one that somebody waits for: that one is
-// taken soon, and Release comes back here.
+// taken soon, and Release comes back here. It never holds up a start: while
+// there is one, it leaves the orphans to the poke at its end.
 func (r *Reaper) reap() {
-	r.starting.Lock()
+	if !r.starting.TryLock() {
+		return
+	}
 	defer r.starting.Unlock()
 	for {
 		pid := endedChild()
@@ -91,7 +102,7 @@ func (r *Reaper) reap() {
 func (r *Reaper) isWaited(pid int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.waited[pid]
+	return r.waited[pid] > 0
 }
 
 // endedChild is the pid of a child that has ended and was not waited for, and
