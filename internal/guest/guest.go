@@ -28,6 +28,10 @@ import (
 // upLine is what the console shows first of PID 1.
 const upLine = "bothy: guest is up\n"
 
+// shutdownTimeout bounds the wait for calls that are being answered when the
+// host asks for the end.
+const shutdownTimeout = time.Second
+
 // executorRoot is where libcontainer keeps its state.
 const executorRoot = "/run/executor"
 
@@ -139,7 +143,7 @@ func (g *guest) serve() error {
 	case <-g.session.CloseChan():
 		return errors.New("the host is gone")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -68,7 +70,7 @@ func (t *task) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*tas
 
 // reserve claims an id, which names files, for a container.
 func (t *task) reserve(id string) error {
-	if id == "" || filepath.Base(id) != id || id == "." || id == ".." {
+	if id == "" || id == "." || id == ".." || strings.Contains(id, "/") {
 		return fmt.Errorf("container id %q is no file name: %w", id, errdefs.ErrInvalidArgument)
 	}
 	t.mu.Lock()
@@ -205,11 +207,13 @@ func setNetNS(spec *specs.Spec, path string) {
 	spec.Linux.Namespaces = kept
 }
 
-// Delete removes what prepare has made, too.
+// Delete removes what prepare has made, too, and returns when all that the
+// container wrote is on the disk: the host may then switch the machine off.
 func (t *task) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
 	resp, err := t.Service.Delete(ctx, req)
 	if err == nil && req.ExecID == "" {
 		err = errgrpc.ToGRPC(t.release(req.ID))
+		unix.Sync()
 	}
 	return resp, err
 }
