@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc/status"
 
 	"bothy/internal/shimapi"
 )
@@ -112,6 +114,7 @@ func response(r shimapi.AttachResponse) []byte {
 // refuse answers a request that cannot be served.
 func refuse(conn net.Conn, err error) {
 	_ = conn.SetDeadline(time.Now().Add(requestTimeout))
-	_, _ = conn.Write(response(shimapi.AttachResponse{Error: err.Error()}))
+	kind, _ := status.FromError(errgrpc.ToGRPC(err))
+	_, _ = conn.Write(response(shimapi.AttachResponse{Error: kind.Message(), Code: uint32(kind.Code())}))
 	_ = conn.Close()
 }

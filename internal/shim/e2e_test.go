@@ -73,7 +73,7 @@ type box struct {
 }
 
 // applets are what the containers' busybox does.
-var applets = []string{"sh", "cat", "echo", "sleep", "head", "yes", "stty", "seq", "dd", "usleep", "uname"}
+var applets = []string{"sh", "cat", "echo", "sleep", "head", "yes", "stty", "seq", "dd", "usleep", "uname", "ls"}
 
 // newBox starts a shim; what is left of it at the test's end is removed.
 func newBox(t *testing.T) *box {

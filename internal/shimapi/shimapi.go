@@ -147,9 +147,11 @@ type AttachRequest struct {
 	Stderr  bool   `json:"stderr,omitempty"`
 }
 
-// AttachResponse answers an AttachRequest; Error is empty on success.
+// AttachResponse answers an AttachRequest; Error is empty on success. Code is
+// the error's kind as the task service has it, a gRPC status code.
 type AttachResponse struct {
 	Error string `json:"error,omitempty"`
+	Code  uint32 `json:"code,omitempty"`
 	TTY   bool   `json:"tty,omitempty"`
 }
 

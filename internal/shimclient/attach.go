@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"bothy/internal/shimapi"
 )
@@ -27,7 +29,8 @@ const maxResponse = 64 << 10
 // Attach joins the caller to a process of the container. After it returns,
 // the caller gets every byte of output from then on; before Start that means
 // all. tty says that output is raw, not in docker's frames. The connection
-// ends when the output has.
+// ends when the output has. The error is errdefs.ErrNotFound if there is no
+// such process, or no shim.
 func (c *Client) Attach(ctx context.Context, req shimapi.AttachRequest) (conn Conn, tty bool, err error) {
 	conn, tty, err = c.attach(ctx, req)
 	if err != nil {
@@ -52,7 +55,7 @@ func (c *Client) attach(ctx context.Context, req shimapi.AttachRequest) (Conn, b
 		err = ctx.Err()
 	}
 	if err == nil && resp.Error != "" {
-		err = fmt.Errorf("%s: %w", resp.Error, errdefs.ErrFailedPrecondition)
+		err = errgrpc.ToNative(status.Error(codes.Code(resp.Code), resp.Error))
 	}
 	if err != nil {
 		_ = raw.Close()
