@@ -13,6 +13,7 @@ import (
 // of the QEMU process.
 type Layout struct {
 	Machine   shimapi.Machine
+	TSC       int    // rate of the host's time stamp counter in kHz; 0: unknown
 	Firmware  string // path of a firmware; empty: QEMU's default
 	Kernel    string // path as QEMU sees it
 	Initramfs string // path as QEMU sees it
@@ -76,7 +77,7 @@ func Args(l Layout) ([]string, error) {
 		"-m", strconv.FormatInt(mebibytes(m.Memory), 10)+"M",
 		"-smp", strconv.Itoa(max(1, m.CPUs)),
 		"-kernel", escape(l.Kernel), "-initrd", escape(l.Initramfs),
-		"-append", cmdline(m),
+		"-append", cmdline(m, l.TSC),
 		"-chardev", fmt.Sprintf("socket,id=qmp,fd=%d", l.QMPFD), "-mon", "chardev=qmp,mode=control",
 		"-chardev", fmt.Sprintf("socket,id=console,fd=%d", l.ConsoleFD), "-serial", "chardev:console",
 	)
@@ -99,10 +100,13 @@ func Args(l Layout) ([]string, error) {
 }
 
 // cmdline is the guest kernel's command line; what the user adds comes last.
-func cmdline(m shimapi.Machine) string {
+func cmdline(m shimapi.Machine, tsc int) string {
 	line := baseCmdline
 	if m.Accel == "tcg" {
 		line += emulatedCmdline
+		if tsc > 0 {
+			line += " tsc_early_khz=" + strconv.Itoa(tsc)
+		}
 	}
 	return strings.TrimSpace(line + " " + m.Cmdline)
 }

@@ -62,6 +62,9 @@ func (m *Machine) start() (s sockets, err error) {
 		}
 	}()
 	l := Layout{Machine: m.config.Machine}
+	if l.Machine.Accel == "tcg" {
+		l.TSC = tscKHz()
+	}
 	if _, err := os.Stat(qbootPath); err == nil {
 		l.Firmware = qbootPath
 	}
