@@ -76,7 +76,7 @@ func (a *archive) read(ctx context.Context, in io.Reader, rep *reporter) error {
 		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 		switch h.Typeflag {
 		case tar.TypeReg:
-			m, err := a.take(ctx, tr, h.Size, rep)
+			m, err := a.take(ctx, tr, name, h.Size, rep)
 			if err != nil {
 				return a.broken(err)
 			}
@@ -104,8 +104,18 @@ func (a *archive) broken(err error) error {
 	}
 }
 
+// shown is what progress calls a member: the digest in its path, in short.
+func shown(name string) string {
+	for part := range strings.SplitSeq(name, "/") {
+		if len(part) >= 64 {
+			return part[:12]
+		}
+	}
+	return path.Base(name)
+}
+
 // take reads one member.
-func (a *archive) take(ctx context.Context, r io.Reader, size int64, rep *reporter) (*member, error) {
+func (a *archive) take(ctx context.Context, r io.Reader, name string, size int64, rep *reporter) (*member, error) {
 	if size <= smallMember && a.small+size <= smallMembers {
 		b, err := io.ReadAll(r)
 		if err != nil {
@@ -119,7 +129,7 @@ func (a *archive) take(ctx context.Context, r io.Reader, size int64, rep *report
 		return nil, err
 	}
 	r = io.MultiReader(bytes.NewReader(head), r)
-	counted := &counter{Reader: r, r: rep, status: "Loading layer", total: size}
+	counted := &counter{Reader: r, r: rep, id: shown(name), status: "Loading layer", total: size}
 	d, n, err := a.o.ingest(ctx, fmt.Sprintf("member-%d", a.entries), counted, size)
 	if err != nil {
 		return nil, err

@@ -51,7 +51,8 @@ type Layer struct {
 	// File is the absolute path of the EROFS file; it may be open for as long
 	// as needed, and is there as long as an image or a user has the layer.
 	File string
-	// Size is the file's size in bytes.
+	// Size is the file's size in bytes. It is 0 if someone took the file away:
+	// pulling or loading the image again makes a new one.
 	Size int64
 }
 
@@ -152,12 +153,10 @@ func (s *Store) read(ctx context.Context, r *records) (*Image, error) {
 	slices.Sort(img.Digests)
 	for i, chain := range c.chains {
 		l := Layer{ChainID: chain, DiffID: c.image.RootFS.DiffIDs[i], File: s.layers.path(chain)}
-		st, err := os.Stat(l.File)
-		if err != nil {
-			return nil, fmt.Errorf("reading image %s: its layer %s is not there: remove the image and get it again: %w", id, chain, err)
+		if st, err := os.Stat(l.File); err == nil {
+			l.Size = st.Size()
+			img.Size += l.Size
 		}
-		l.Size = st.Size()
-		img.Size += l.Size
 		img.Layers = append(img.Layers, l)
 	}
 	return img, nil
@@ -202,7 +201,7 @@ func (s *Store) List(ctx context.Context) ([]Image, error) {
 	list := make([]Image, 0, len(all))
 	for _, r := range all {
 		img, err := s.read(ctx, r)
-		if errdefs.IsNotFound(err) || os.IsNotExist(err) {
+		if errdefs.IsNotFound(err) {
 			continue // removed since
 		}
 		if err != nil {

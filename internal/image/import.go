@@ -72,7 +72,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, opts ImportOptions) (im
 // importLayer streams the tar into the content store, uncompressed, so that
 // its digest is the layer's diff ID.
 func (o *operation) importLayer(ctx context.Context, r io.Reader, rep *reporter) (ocispec.Descriptor, error) {
-	in, _, err := unpacked(&counter{Reader: r, r: rep, status: "Importing"})
+	in, _, err := unpacked(&counter{Reader: r, r: rep, id: "rootfs", status: "Importing"})
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}

@@ -177,6 +177,23 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+func TestMissingLayerIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	load(t, s, "one", "app:1")
+	file := must(s.Resolve(t.Context(), "app:1"))(t).Layers[0].File
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if l := must(s.List(t.Context()))(t); len(l) != 1 || l[0].Layers[0].Size != 0 {
+		t.Errorf("listed %+v", l)
+	}
+	load(t, s, "one", "app:1")
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAtOnce loads, tags, lists and removes the same images at the same time.
 func TestAtOnce(t *testing.T) {
 	t.Parallel()

@@ -106,7 +106,7 @@ func readTar(ctx context.Context, sr *io.SectionReader, t *tree, sp *spool) erro
 		if err != nil {
 			return err
 		}
-		if hasData(h) && d.from == io.ReaderAt(sr) && d.off+d.size > sr.Size() {
+		if hasData(h) && d.from == io.ReaderAt(sr) && d.size > sr.Size()-d.off {
 			return refuse("the archive ends inside the file %q", h.Name)
 		}
 		if err := t.add(h, d); err != nil {

@@ -91,6 +91,34 @@ func TestKernelReads(t *testing.T) {
 	}
 }
 
+// TestOverlay lays two layers over one another the way a container has them.
+func TestOverlay(t *testing.T) {
+	base := mount(t, mustConvert(t, nil, reg("keep", "k"), reg("gone", "g"), reg("dir/old", "o"), reg("merged/a", "a"), reg("replaced", "r")))
+	top := mount(t, mustConvert(t, nil, reg(".wh.gone", ""), reg("dir/.wh..wh..opq", ""), reg("dir/new", "n"), reg("merged/b", "b"),
+		special("replaced/", tar.TypeDir, ""), reg("replaced/x", "x")))
+	dir := t.TempDir()
+	if err := unix.Mount("overlay", dir, "overlay", unix.MS_RDONLY, "lowerdir="+top+":"+base); err != nil {
+		t.Skipf("mounting an overlay: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	var got []string
+	if err := fs.WalkDir(os.DirFS(dir), ".", func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			got = append(got, p)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"dir/new", "keep", "merged/a", "merged/b", "replaced/x"}; !slices.Equal(got, want) {
+		t.Errorf("the overlay shows %v, want %v", got, want)
+	}
+}
+
 // TestKernelReadsRootfs compares every file of a real root file system's tar
 // with what the kernel shows.
 func TestKernelReadsRootfs(t *testing.T) {

@@ -95,6 +95,10 @@ func (w *blockWriter) close() error {
 	return w.f.Truncate(w.size)
 }
 
+// maxSparse bounds in bytes what the sparse files of one layer expand to: a
+// few bytes of tar can claim any length, and each byte of it is gone through.
+const maxSparse = 16 << 30
+
 // spool holds the expanded data of sparse files, with holes.
 type spool struct {
 	dir string
@@ -104,6 +108,9 @@ type spool struct {
 
 // expand copies a sparse file from the tar to the spool.
 func (s *spool) expand(ctx context.Context, tr *tar.Reader, h *tar.Header) (data, error) {
+	if h.Size > maxSparse-s.off {
+		return data{}, refuse("the layer's sparse file %q is too long: those of a layer may have %d bytes in all", h.Name, int64(maxSparse))
+	}
 	if s.f == nil {
 		f, err := os.CreateTemp(s.dir, "sparse-")
 		if err != nil {
