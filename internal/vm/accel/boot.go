@@ -75,10 +75,14 @@ var stopped = []string{"KVM internal error", "kvm run failed"}
 // arguments is QEMU's command line: as little machine as the kernel boots on.
 // The initramfs is file descriptor 3.
 func arguments(image, accel string) []string {
+	cpu := "host" // as machines have it
+	if accel == TCG {
+		cpu = "max"
+	}
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "q35,accel=" + accel + ",usb=off,smbus=off,sata=off,vmport=off,hpet=off",
-		"-cpu", "max", "-m", "128",
+		"-cpu", cpu, "-m", "128",
 		"-serial", "stdio",
 		"-kernel", image, "-initrd", "/proc/self/fd/3",
 		"-append", "console=ttyS0 quiet panic=-1 random.trust_cpu=on",
