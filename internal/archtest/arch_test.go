@@ -16,16 +16,15 @@ import (
 // package may import those of the lines above its own, never its own line's or
 // those below. A name covers its subpackages unless they are listed themselves.
 var rooms = [][]string{
-	{"shimapi", "logfile", "version", "engineapi", "event"},
+	{"shimapi", "logfile", "netns", "version", "engineapi", "event"},
 	{"executor"},
 	{"executortest", "vm", "vm/qmp"},
 	{"guest"},
 	{"shim"},
 	{"shimclient"},
-	{"vm/kernel"},
+	{"vm/cpio", "vm/kernel"},
 	{"vm/initramfs", "vm/accel", "vm/ext4", "image", "network"},
-	{"spec", "engineapi"},
-	{"event"},
+	{"spec"},
 	{"engine"},
 	{"dockerapi"},
 	{"daemon"},
