@@ -14,10 +14,11 @@ import (
 	"bothy/internal/network"
 )
 
-// Engine is containers, images and the system in one.
+// Engine is containers, images, networks and the system in one.
 type Engine struct {
 	*Containers
 	*Images
+	*Networks
 	*System
 
 	store    *image.Store
@@ -68,6 +69,7 @@ func Open(ctx context.Context, opts Options) (_ *Engine, err error) {
 	if err := e.assemble(ctx, opts, images, networks, programShims{}); err != nil {
 		return nil, err
 	}
+	e.Networks = &Networks{store: networks, containers: e.Containers}
 	images.SetUsers(e.Containers.imagesInUse)
 	e.System.warnings = networks.Warnings()
 	e.Containers.cleaning.Go(func() { e.Containers.starter.machines.lookAhead(e.Containers.ctx) })
