@@ -47,6 +47,13 @@ type Networks interface {
 	InspectNetwork(ctx context.Context, ref string) (*network.Inspect, error)
 }
 
+// Machines tells of containers' virtual machines. It is asked for separately,
+// as Networks is.
+type Machines interface {
+	// ContainerMachine gives nil for a container that has none now.
+	ContainerMachine(ctx context.Context, ref string) (*engineapi.Machine, error)
+}
+
 // Images is the engine's image side. A ref is what a user typed: a name, a
 // name with tag or digest, an ID or a unique prefix of one.
 type Images interface {

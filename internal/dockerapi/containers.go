@@ -40,7 +40,13 @@ func (s *Server) inspectContainer(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, legacyContainer(c, r.version))
+	answer := legacyContainer(c, r.version)
+	if backend, ok := s.backend.(Machines); ok {
+		if answer.Machine, err = backend.ContainerMachine(r.Context(), c.ID); err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, http.StatusOK, answer)
 }
 
 func (s *Server) startContainer(w http.ResponseWriter, r *request) error {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 
+	"bothy/internal/engineapi"
+
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
@@ -206,6 +208,8 @@ type containerAnswer struct {
 	*container.InspectResponse
 	Config          *configAnswer
 	NetworkSettings networkAnswer
+	// Machine is bothy's own addition: the virtual machine of one that runs in it.
+	Machine *engineapi.Machine `json:",omitempty"`
 }
 
 type configAnswer struct {

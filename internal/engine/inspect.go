@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 
+	"bothy/internal/engineapi"
 	"bothy/internal/spec"
 )
 
@@ -43,7 +43,7 @@ func (s *Containers) InspectContainer(ctx context.Context, ref string, size bool
 		Driver:          storageDriver,
 		Platform:        "linux",
 		HostConfig:      rec.HostConfig,
-		GraphDriver:     &storage.DriverData{Name: storageDriver, Data: graphData(c.dir, rec, st)},
+		GraphDriver:     &storage.DriverData{Name: storageDriver, Data: graphData(c.dir, rec)},
 		Mounts:          mountPoints(rec.HostConfig),
 		Config:          rec.Config,
 		NetworkSettings: networkSettings(rec, st),
@@ -82,14 +82,11 @@ func inspectState(st status) *container.State {
 // stamp is docker's text for a time; "0001-01-01T00:00:00Z" for none.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// graphData tells what the root file system lies on. In the VM home, that is
-// the machine's disk, and the machine's own size is told beside it: the
-// container's limits are HostConfig's.
-func graphData(dir string, rec record, st status) map[string]string {
+// graphData tells what the root file system lies on.
+func graphData(dir string, rec record) map[string]string {
 	data := map[string]string{"LowerDir": joinReversed(rec.Layers)}
 	if rec.Home == spec.VM {
 		data["Disk"] = filepath.Join(dir, diskFile)
-		st.Machine.describe(data)
 		return data
 	}
 	data["UpperDir"], data["WorkDir"] = filepath.Join(dir, upperDir), filepath.Join(dir, workDir)
@@ -153,15 +150,19 @@ func (s *Containers) imageSize(ctx context.Context, id string) int64 {
 	return img.Size
 }
 
-// describe adds the machine's own size and make to data; nil adds nothing.
-func (m *machineStatus) describe(data map[string]string) {
-	if m == nil {
-		return
+// ContainerMachine tells of the virtual machine that a container runs in; nil
+// if it has none now.
+func (s *Containers) ContainerMachine(_ context.Context, ref string) (*engineapi.Machine, error) {
+	c, err := s.index.find(ref)
+	if err != nil {
+		return nil, err
 	}
-	data["MachineAccelerator"] = m.Accelerator
-	data["MachineKernel"] = m.Kernel
-	data["MachineMemory"] = strconv.FormatInt(m.Memory, 10)
-	data["MachineCPUs"] = strconv.Itoa(m.CPUs)
+	_, st := c.snapshot()
+	if st.Machine == nil {
+		return nil, nil
+	}
+	m := engineapi.Machine(*st.Machine)
+	return &m, nil
 }
 
 // joinReversed joins layer files as docker does: the topmost first.

@@ -71,3 +71,12 @@ type Logs interface {
 	Next(ctx context.Context) (LogLine, error)
 	io.Closer
 }
+
+// Machine is a running container's virtual machine. Its size is the machine's
+// own: what the container in it may use is in its HostConfig.
+type Machine struct {
+	Accelerator string // "kvm" or "tcg"
+	Kernel      string // the release
+	Memory      int64  // bytes
+	CPUs        int
+}
