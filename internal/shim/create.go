@@ -101,6 +101,10 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	}
 	p.setPid(resp.Pid)
 	go s.follow(t, p)
+	for _, file := range s.network { // a tap has to go with its machine
+		_ = file.Close()
+	}
+	s.network = nil
 	return t, resp, nil
 }
 

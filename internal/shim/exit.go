@@ -8,7 +8,6 @@ import (
 	"log"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/containerd/cgroups/v3/cgroup2/stats"
@@ -67,26 +66,36 @@ func (s *service) record(t *task, p *process, exit *taskAPI.WaitResponse, waitEr
 	if err := errors.Join(t.home.err(), waitErr); err != nil {
 		record.Error = err.Error()
 	} else {
-		record.OOMKilled = oomKilled(t.home, s.id)
+		record.OOMKilled = outOfMemory(t.home)
 	}
 	if err := writeExit(t.state, record); err != nil {
 		log.Print(err)
 	}
 }
 
-// oomKilled asks the home whether the kernel killed for want of memory.
-func oomKilled(service taskAPI.TTRPCTaskService, id string) bool {
+// outOfMemory asks the home whether the kernel killed for want of memory. If it
+// cannot tell, nobody can.
+func outOfMemory(h *home) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
 	defer cancel()
+	killed, err := h.oomKilled(ctx)
+	if err != nil {
+		log.Printf("asking whether the container ran out of memory: %v", err)
+	}
+	return killed
+}
+
+// oomStats reads it from the statistics of a task service.
+func oomStats(ctx context.Context, service taskAPI.TTRPCTaskService, id string) (bool, error) {
 	resp, err := service.Stats(ctx, &taskAPI.StatsRequest{ID: id})
-	if err != nil || !strings.HasSuffix(resp.GetStats().GetTypeUrl(), "io.containerd.cgroups.v2.Metrics") {
-		return false
+	if err != nil {
+		return false, err
 	}
 	var metrics stats.Metrics
-	if err := proto.Unmarshal(resp.Stats.Value, &metrics); err != nil {
-		return false
+	if err := proto.Unmarshal(resp.GetStats().GetValue(), &metrics); err != nil {
+		return false, err
 	}
-	return metrics.GetMemoryEvents().GetOomKill() > 0
+	return metrics.GetMemoryEvents().GetOomKill() > 0, nil
 }
 
 // writeExit keeps the exit record, whole or not at all.

@@ -21,6 +21,9 @@ type home struct {
 	// direct says that output arrives by copying, so that a pipe of our own
 	// would only be one more.
 	direct bool
+	// oomKilled says whether the kernel killed for want of memory. It is asked
+	// between the container's end and Delete.
+	oomKilled func(ctx context.Context) (bool, error)
 	// err says why the home has ended unasked; nil if it hasn't.
 	err func() error
 	// close frees what the home holds, once its container is deleted or could
@@ -59,6 +62,7 @@ func processHome(o homeOptions) (*home, error) {
 	}
 	return &home{
 		TTRPCTaskService: service,
+		oomKilled:        func(context.Context) (bool, error) { return service.OOMKilled(o.id) },
 		err:              func() error { return nil },
 		close:            func() error { return nil },
 	}, nil
@@ -86,6 +90,7 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 	return &home{
 		TTRPCTaskService: machine.Task(),
 		direct:           true,
+		oomKilled:        func(ctx context.Context) (bool, error) { return oomStats(ctx, machine.Task(), o.id) },
 		err:              machine.Err,
 		close:            func() error { return errors.Join(machine.Close(), group.Destroy()) },
 	}, nil

@@ -27,20 +27,23 @@ func TestSizes(t *testing.T) {
 	if info.Size() > maxProgram {
 		t.Errorf("the program has %d bytes, at most %d are allowed", info.Size(), maxProgram)
 	}
-	var rss int64
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		if rss = resident(t, b.client.Pid); rss <= maxResident {
-			break
-		}
-	}
+	rss := settled(t, b.client.Pid)
 	if rss > maxResident {
 		t.Errorf("the shim of a sleeping container has %d bytes resident, at most %d are allowed", rss, maxResident)
 	}
-	if os.Getenv("SMAPS") != "" {
-		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/smaps", b.client.Pid))
-		os.WriteFile("/tmp/w/smaps", data, 0o600)
-	}
 	t.Logf("program %d bytes, resident %d bytes", info.Size(), rss)
+}
+
+// settled is what a process has resident once it is below the limit, or for
+// long.
+func settled(t *testing.T, pid int) (rss int64) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if rss = resident(t, pid); rss <= maxResident {
+			break
+		}
+	}
+	return rss
 }
 
 // resident is VmRSS in bytes.

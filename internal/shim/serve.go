@@ -87,14 +87,25 @@ func serve(ctx context.Context, o Options, home newHome) error {
 	case <-s.stopped:
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeTimeout)
-	defer cancel()
-	if server.Shutdown(ctx) != nil { // somebody still waits for an answer
-		_ = server.Close()
-	}
+	goodbye(context.WithoutCancel(ctx), server)
 	_ = attach.Close()
 	s.linger()
 	return nil
+}
+
+// goodbye lets the last answers go out.
+func goodbye(ctx context.Context, server *ttrpc.Server) {
+	for deadline := time.Now().Add(goodbyeTimeout); time.Now().Before(deadline); {
+		// Shutdown looks for connections that have become idle only at its
+		// start and then rarely.
+		try, cancel := context.WithTimeout(ctx, 5*time.Millisecond)
+		err := server.Shutdown(try)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return
+		}
+	}
+	_ = server.Close() // somebody still waits for an answer
 }
 
 // linger waits for clients that still read output.

@@ -24,7 +24,7 @@ type service struct {
 	id      string
 	bundle  string
 	version string
-	network []*os.File // from shimapi.NetworkFD on
+	network []*os.File // from shimapi.NetworkFD on, until a Create has used them
 	newHome newHome
 
 	idle     *time.Timer

@@ -75,10 +75,6 @@ func (f *fakeHome) Delete(context.Context, *taskAPI.DeleteRequest) (*taskAPI.Del
 	return &taskAPI.DeleteResponse{ExitStatus: 99}, nil
 }
 
-func (f *fakeHome) Stats(context.Context, *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
-	return nil, errdefs.ErrNotFound
-}
-
 // newFake makes a service with a fake home, and a Create request for it.
 func newFake(t *testing.T) (*service, *fakeHome, *taskAPI.CreateTaskRequest) {
 	t.Helper()
@@ -87,6 +83,7 @@ func newFake(t *testing.T) (*service, *fakeHome, *taskAPI.CreateTaskRequest) {
 		f.streams = o.streams
 		return &home{
 			TTRPCTaskService: f,
+			oomKilled:        func(context.Context) (bool, error) { return false, nil },
 			err:              func() error { return f.unasked },
 			close:            func() error { f.closed = true; return nil },
 		}, nil
@@ -160,6 +157,15 @@ func TestDeleteOfWhatNeverRan(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestIdleShimEnds(t *testing.T) {
+	t.Parallel()
+	s, f, req := newFake(t)
+	f.createErr = errdefs.ErrInvalidArgument
+	_, _ = s.Create(t.Context(), req)
+	s.idle.Reset(0) // instead of waiting
+	within(t, "ending", func() { <-s.stopped })
 }
 
 func TestCreateThatFailsLeavesNothing(t *testing.T) {

@@ -161,6 +161,11 @@ func TestDeleteAfterKilledShimOfMachine(t *testing.T) {
 	b := newBox(t)
 	b.create(inMachine(t, b), script("exec sleep 1000"))
 	b.start()
+	if rss := settled(t, b.client.Pid); rss > maxResident {
+		t.Errorf("the shim of a sleeping container has %d bytes resident, at most %d are allowed", rss, maxResident)
+	} else {
+		t.Logf("resident %d bytes", rss)
+	}
 	qemu := b.qemu()
 	if groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", qemu)); err != nil || !strings.Contains(string(groups), b.id) {
 		t.Errorf("QEMU is in the cgroups %q, %v", groups, err)
