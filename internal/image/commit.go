@@ -158,6 +158,16 @@ func (o *operation) record(ctx context.Context, ps ...*pending) error {
 	return nil
 }
 
+// result reads an image that was just put on record, or what it would be if it
+// was removed in the meantime: the lease keeps its config until o ends.
+func (o *operation) result(ctx context.Context, p *pending) (*Image, error) {
+	img, err := o.s.Resolve(ctx, p.configOf.Digest.String())
+	if errdefs.IsNotFound(err) {
+		return o.s.read(ctx, &records{id: images.Image{Name: p.configOf.Digest.String(), Target: p.target}})
+	}
+	return img, err
+}
+
 // short gives the first 12 digits of a digest, as docker shows it.
 func short(d digest.Digest) string {
 	e := d.Encoded()

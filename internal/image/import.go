@@ -66,7 +66,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader, opts ImportOptions) (im
 	if err := o.record(ctx, p); err != nil {
 		return nil, err
 	}
-	return s.Resolve(ctx, p.configOf.Digest.String())
+	return o.result(ctx, p)
 }
 
 // importLayer streams the tar into the content store, uncompressed, so that

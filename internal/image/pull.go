@@ -100,7 +100,7 @@ func (p *puller) pull(ctx context.Context) (*Image, error) {
 	} else {
 		p.rep.say("", "Status: Image is up to date for "+reference.FamiliarString(p.ref), 0, 0)
 	}
-	return s.Resolve(ctx, id.String())
+	return p.o.result(ctx, pend)
 }
 
 func tagOf(ref reference.Named) string {
