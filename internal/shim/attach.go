@@ -41,8 +41,7 @@ func (s *service) serveAttach(l *net.UnixListener) {
 	}
 }
 
-// attach serves one client until it ends its writing side or goes. Its output
-// lasts longer, perhaps.
+// attach serves one client until it goes, or all output is written to it.
 func (s *service) attach(conn *net.UnixConn) {
 	in := bufio.NewReaderSize(conn, maxRequest) // longer lines are refused
 	_ = conn.SetReadDeadline(time.Now().Add(requestTimeout))
@@ -67,9 +66,8 @@ func (s *service) attach(conn *net.UnixConn) {
 	} else {
 		discard(conn)
 	}
-	if raw, err := conn.SyscallConn(); err != nil || hungUp(raw) {
-		c.drop()
-	}
+	waitHangUp(conn)
+	c.drop()
 }
 
 // readRequest reads a request's line.

@@ -64,14 +64,16 @@ func readable(fd uintptr) bool {
 	return err != nil || n > 0
 }
 
-// hungUp says whether the other side of a socket is closed, not only its
-// writing half.
-func hungUp(conn syscall.RawConn) bool {
-	gone := true
-	_ = conn.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd)}}
+// waitHangUp waits until the other side of a socket is closed, not only its
+// writing half, or this one is.
+func waitHangUp(conn syscall.Conn) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Read(func(fd uintptr) bool {
+		fds := []unix.PollFd{{Fd: int32(fd)}} // hanging up is told unasked
 		_, err := unix.Poll(fds, 0)
-		gone = err != nil || fds[0].Revents&unix.POLLHUP != 0
+		return err != nil || fds[0].Revents&unix.POLLHUP != 0
 	})
-	return gone
 }

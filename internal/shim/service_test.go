@@ -159,6 +159,47 @@ func TestDeleteOfWhatNeverRan(t *testing.T) {
 	}
 }
 
+// TestClientGoesInTwoSteps ends its stdin first, while there is no output that
+// would find it gone.
+func TestClientGoesInTwoSteps(t *testing.T) {
+	t.Parallel()
+	s, _, req := newFake(t)
+	if _, err := s.Create(t.Context(), req); err != nil {
+		t.Fatal(err)
+	}
+	exec := &taskAPI.ExecProcessRequest{ID: "id", ExecID: "e", Stdout: "any", Stdin: "any"}
+	if _, err := s.Exec(t.Context(), exec); err != nil {
+		t.Fatal(err)
+	}
+	conn, peer := pair(t)
+	served := make(chan struct{})
+	go func() { defer close(served); s.attach(conn) }()
+	if _, err := io.WriteString(peer, `{"version":1,"execID":"e","stdin":true,"stdout":true}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(peer, make([]byte, len("{}\n"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := peer.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	_, p, err := s.process("id", "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ := p.stdio.in.take()
+	if got, err := io.ReadAll(r); err != nil || len(got) > 0 { // its stdin has ended
+		t.Errorf("stdin %q, %v", got, err)
+	}
+	select {
+	case <-p.stdio.remaining()[0].gone:
+		t.Error("the client was dropped though it reads")
+	default:
+	}
+	_ = peer.Close()
+	within(t, "dropping the client", func() { <-served; <-p.stdio.remaining()[0].gone })
+}
+
 func TestIdleShimEnds(t *testing.T) {
 	t.Parallel()
 	s, f, req := newFake(t)
