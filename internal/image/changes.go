@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -208,9 +209,9 @@ func changeOnbuild(c *dockerspec.DockerOCIImageConfig, rest string) error {
 
 func changeWorkdir(c *dockerspec.DockerOCIImageConfig, rest string) error {
 	if strings.HasPrefix(rest, "/") {
-		c.WorkingDir = cleanDir(rest)
+		c.WorkingDir = path.Clean(rest)
 	} else {
-		c.WorkingDir = cleanDir("/" + c.WorkingDir + "/" + rest)
+		c.WorkingDir = path.Clean("/" + c.WorkingDir + "/" + rest)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package image
 
 import (
 	"fmt"
-	"path"
 	"strings"
 )
 
@@ -47,5 +46,3 @@ func split(s string) ([]string, error) {
 	}
 	return words, nil
 }
-
-func cleanDir(p string) string { return path.Clean(p) }
