@@ -80,6 +80,11 @@ func (s *Containers) AttachContainer(ctx context.Context, ref string, req engine
 	if live == nil {
 		return nil
 	}
+	return s.serve(ctx, conn, live, rec, keys)
+}
+
+// serve joins a client to its live streams once they are there.
+func (s *Containers) serve(ctx context.Context, conn engineapi.Conn, live *pendingAttach, rec record, keys []byte) error {
 	var to attached
 	select {
 	case to = <-live.ready:

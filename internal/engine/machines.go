@@ -89,13 +89,14 @@ func (m *machines) look(ctx context.Context) (machineParts, error) {
 	if err := os.MkdirAll(m.cacheDir, 0o711); err != nil {
 		return p, fmt.Errorf("preparing virtual machines: %w", err)
 	}
-	if p.initramfs, err = initramfs.Cached(ctx, m.cacheDir, p.kernel, m.opts.Shim); err != nil {
+	p.accel, err = accel.Probe(ctx, accel.Options{QEMU: vm.QEMU, Kernel: p.kernel, CacheFile: filepath.Join(m.cacheDir, "accel.json")})
+	if err != nil {
 		return p, err
 	}
-	p.accel, err = accel.Probe(ctx, accel.Options{QEMU: vm.QEMU, Kernel: p.kernel, CacheFile: filepath.Join(m.cacheDir, "accel.json")})
-	if err == nil && vm.Accel != "" && vm.Accel != p.accel.Accel {
+	if vm.Accel != "" && vm.Accel != p.accel.Accel {
 		p.accel.Accel, p.accel.Reason = vm.Accel, "configured"
 	}
+	p.initramfs, err = initramfs.Cached(ctx, m.cacheDir, p.kernel, m.opts.Shim)
 	return p, err
 }
 
@@ -128,7 +129,7 @@ func (m *machines) missing() string {
 func (m *machines) prepare(ctx context.Context, c *ctr, rec record) (*shimapi.Machine, *machineStatus, error) {
 	p, err := m.parts(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("starting container %s in a virtual machine: %w", rec.Name, err)
+		return nil, nil, diskError(fmt.Errorf("starting container %s in a virtual machine: %w", rec.Name, err))
 	}
 	if err := m.makeDisk(c, rec); err != nil {
 		return nil, nil, err

@@ -191,15 +191,20 @@ func (s *store) setAside(id string, reason error) {
 	s.log.Error("a container's record cannot be read: it is set aside", "container", id, "reason", reason, "moved to", to, "error", err)
 }
 
-// storeError gives a full disk its kind; a nil err stays nil.
+// storeError names the container that err is about; a nil err stays nil.
 func storeError(doing, id string, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
-		err = fmt.Errorf("%w: free some disk space: %w", err, errdefs.ErrResourceExhausted)
 	}
-	return fmt.Errorf("%s container %s: %w", doing, shortID(id), err)
+	return diskError(fmt.Errorf("%s container %s: %w", doing, shortID(id), err))
+}
+
+// diskError gives the error of a full disk its kind, and says what to do.
+func diskError(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return failure(errdefs.ErrResourceExhausted, "%w: free some disk space and try again", err)
+	}
+	return err
 }
 
 // shortID is an ID's first twelve digits.
