@@ -17,13 +17,14 @@ import (
 	"bothy/internal/shimapi"
 )
 
+// redials is how often a broken connection to a shim is made anew in a row.
+const redials = 3
+
 // watch waits for the end of a running container and handles it. It returns
 // without a trace when the engine is closed: the container runs on.
 func (s *Containers) watch(c *ctr, t task) {
-	s.watchers.Add(1)
-	go func() {
-		defer s.watchers.Done()
-		resp, err := t.Wait(s.ctx, &taskAPI.WaitRequest{ID: c.id})
+	s.watchers.Go(func() {
+		t, resp, err := s.waitFor(c, t)
 		if s.ctx.Err() != nil {
 			return
 		}
@@ -34,7 +35,28 @@ func (s *Containers) watch(c *ctr, t task) {
 		}
 		defer c.release()
 		s.ended(c, t, end)
-	}()
+	})
+}
+
+// waitFor waits for the container's end. A connection that breaks is no end: as
+// long as the shim answers, the wait goes on, with the task that is returned.
+func (s *Containers) waitFor(c *ctr, t task) (task, *taskAPI.WaitResponse, error) {
+	for try := 0; ; try++ {
+		resp, err := t.Wait(s.ctx, &taskAPI.WaitRequest{ID: c.id})
+		if err == nil || s.ctx.Err() != nil || try == redials {
+			return t, resp, err
+		}
+		again, dialErr := s.starter.shims.Dial(s.ctx, s.starter.bundle(c.id))
+		if dialErr != nil {
+			return t, nil, err
+		}
+		s.log.Warn("the connection to a shim broke and is made anew", "container", c.id, "error", err)
+		_ = t.Close()
+		t = again
+		c.mu.Lock()
+		c.task = t
+		c.mu.Unlock()
+	}
 }
 
 // exitOf gives a container's end: from its record, else from what Wait said,

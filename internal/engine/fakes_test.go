@@ -100,10 +100,11 @@ func (f *fakeNetworks) count() int {
 
 // fakeShims are shims in this process: they outlive an engine as real ones do.
 type fakeShims struct {
-	mu    sync.Mutex
-	fail  string // the step that fails: "spawn", "create", "start"
-	live  map[string]*fakeShim
-	swept []string // bundles that Cleanup was called for
+	mu     sync.Mutex
+	fail   string // the step that fails: "spawn", "create", "start"
+	breaks int    // a new shim's breaks
+	live   map[string]*fakeShim
+	swept  []string // bundles that Cleanup was called for
 }
 
 type fakeShim struct {
@@ -117,6 +118,7 @@ type fakeShim struct {
 	started bool
 	status  int
 	signals []uint32
+	breaks  int    // how many waits end with a broken connection
 	ignore  uint32 // a signal that the container does not end on
 	conns   []net.Conn
 }
@@ -127,7 +129,7 @@ func (f *fakeShims) Start(_ context.Context, o shimclient.Options) (task, error)
 	if f.fail == "spawn" {
 		return nil, errors.New("spawn refused")
 	}
-	s := &fakeShim{owner: f, bundle: o.Bundle, stateDir: o.StateDir, gone: make(chan struct{}), exited: make(chan struct{})}
+	s := &fakeShim{owner: f, breaks: f.breaks, bundle: o.Bundle, stateDir: o.StateDir, gone: make(chan struct{}), exited: make(chan struct{})}
 	f.live[o.Bundle] = s
 	return fakeTask{s}, nil
 }
@@ -205,6 +207,13 @@ func (t fakeTask) State(context.Context, *taskAPI.StateRequest) (*taskAPI.StateR
 }
 
 func (t fakeTask) Wait(ctx context.Context, _ *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
+	t.mu.Lock()
+	broken := t.breaks > 0
+	t.breaks--
+	t.mu.Unlock()
+	if broken {
+		return nil, errors.New("broken pipe")
+	}
 	select {
 	case <-t.exited:
 		return &taskAPI.WaitResponse{ExitStatus: uint32(t.status)}, nil

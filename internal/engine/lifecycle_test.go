@@ -309,6 +309,22 @@ func TestShimThatVanishes(t *testing.T) {
 	r.clean()
 }
 
+func TestBrokenConnectionIsNoEnd(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.shims.breaks = redials
+	r.create("web", container.HostConfig{})
+	shim := r.start("web")
+	if !r.state("web").Running {
+		t.Error("it counts as ended")
+	}
+	go shim.end(6)
+	if resp := r.await("web", ""); resp.StatusCode != 6 {
+		t.Errorf("waited: %+v", resp)
+	}
+	r.clean()
+}
+
 func TestNameConflict(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
