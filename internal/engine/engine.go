@@ -66,6 +66,7 @@ func Open(ctx context.Context, opts Options) (_ *Engine, err error) {
 	undo.add(func(ctx context.Context) { _ = networks.Close(ctx, true) })
 
 	e := &Engine{store: images, networks: networks, program: program}
+	undo.add(func(context.Context) { e.stop() })
 	if err := e.assemble(ctx, opts, images, networks, programShims{}); err != nil {
 		return nil, err
 	}
@@ -103,12 +104,7 @@ func (e *Engine) assemble(ctx context.Context, opts Options, images imageStore, 
 
 // Close lets go of everything. Containers run on; the next Open finds them.
 func (e *Engine) Close() error {
-	e.close()
-	e.Containers.watchers.Wait()
-	e.Containers.cleaning.Wait()
-	for _, c := range e.Containers.index.all() {
-		c.letGo()
-	}
+	e.stop()
 	var first error
 	_, up, paused, _ := e.Containers.counts()
 	closeNetworks := func() error { return e.networks.Close(context.Background(), up+paused > 0) }
@@ -118,6 +114,19 @@ func (e *Engine) Close() error {
 		}
 	}
 	return first
+}
+
+// stop ends what the engine does by itself.
+func (e *Engine) stop() {
+	if e.close == nil { // it was never assembled
+		return
+	}
+	e.close()
+	e.Containers.watchers.Wait()
+	e.Containers.cleaning.Wait()
+	for _, c := range e.Containers.index.all() {
+		c.letGo()
+	}
 }
 
 // letGo ends the connection to the container's shim.

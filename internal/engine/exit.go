@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
@@ -114,7 +115,7 @@ func (s *Containers) ended(c *ctr, t task, exit shimapi.Exit) {
 	lasted := exit.ExitedAt.Sub(before.StartedAt)
 	s.emit(events.ActionDie, rec, "exitCode", strconv.Itoa(exit.Status), "execDuration", strconv.FormatInt(int64(max(lasted, 0)/time.Second), 10))
 
-	s.clear(s.ctx, c, t, rec, before)
+	s.clear(s.ctx, c, t, before)
 	if !remove {
 		return
 	}
@@ -146,11 +147,11 @@ func (s *Containers) recordEnd(c *ctr, exit shimapi.Exit) (remove bool) {
 }
 
 // clear takes away what is left of a run: shim, bundle, network.
-func (s *Containers) clear(ctx context.Context, c *ctr, t task, rec record, run status) {
-	s.starter.bury(ctx, c, t)
-	if err := s.starter.networks.Detach(ctx, c.id); err != nil {
-		s.log.Error("detaching a container's network", "container", rec.Name, "error", err)
-	}
+func (s *Containers) clear(ctx context.Context, c *ctr, t task, run status) {
+	var both sync.WaitGroup
+	both.Go(func() { s.starter.bury(ctx, c, t) })
+	s.starter.detach(ctx, c.id)
+	both.Wait()
 	if e := run.Endpoint; e != nil {
 		s.starter.networkEvent(events.ActionDisconnect, c.id, e)
 	}
