@@ -13,7 +13,7 @@ import (
 // of the QEMU process.
 type Layout struct {
 	Machine   shimapi.Machine
-	TSC       int    // rate of the host's time stamp counter in kHz; 0: unknown
+	TSC       TSC    // the host's
 	Firmware  string // path of a firmware; empty: QEMU's default
 	Kernel    string // path as QEMU sees it
 	Initramfs string // path as QEMU sees it
@@ -22,6 +22,12 @@ type Layout struct {
 	QMPFD     int   // connected stream socket
 	LinkFD    int   // connected stream socket
 	ConsoleFD int   // connected stream socket
+}
+
+// TSC describes a processor's time stamp counter.
+type TSC struct {
+	KHz    int  // its rate; 0: unknown
+	Steady bool // it is the same on all processors, always
 }
 
 // Disk is one virtio-blk device.
@@ -100,12 +106,15 @@ func Args(l Layout) ([]string, error) {
 }
 
 // cmdline is the guest kernel's command line; what the user adds comes last.
-func cmdline(m shimapi.Machine, tsc int) string {
+func cmdline(m shimapi.Machine, tsc TSC) string {
 	line := baseCmdline
 	if m.Accel == "tcg" {
 		line += emulatedCmdline
-		if tsc > 0 {
-			line += " tsc_early_khz=" + strconv.Itoa(tsc)
+		if tsc.KHz > 0 {
+			line += " tsc_early_khz=" + strconv.Itoa(tsc.KHz)
+		}
+		if tsc.Steady {
+			line += " tsc=reliable"
 		}
 	}
 	return strings.TrimSpace(line + " " + m.Cmdline)

@@ -35,7 +35,7 @@ func TestArgs(t *testing.T) {
 	network.Disks = layers(2)
 	network.TapFDs = []int{11, 12}
 	many := base
-	many.TSC = 2596000
+	many.TSC = TSC{KHz: 2596000, Steady: true}
 	many.Firmware = "/usr/share/qemu/qboot.rom"
 	many.Disks = layers(127)
 	for name, l := range map[string]Layout{"bare": base, "network": network, "layers": many} {

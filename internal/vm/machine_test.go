@@ -108,7 +108,7 @@ func (p parts) config(t testing.TB, s vm.Streams) vm.Config {
 		Streams: s,
 		Machine: shimapi.Machine{
 			QEMU: "/usr/bin/qemu-system-x86_64", Accel: "tcg", Kernel: p.kernel, Initramfs: p.initramfs,
-			Cmdline: os.Getenv("BOTHY_TEST_CMDLINE"), Memory: 256 << 20, CPUs: 1, UID: 64001, GID: 64001, BootTimeout: bootTimeout,
+			Cmdline: os.Getenv("BOTHY_TEST_CMDLINE"), Memory: 256 << 20, CPUs: 2, UID: 64001, GID: 64001, BootTimeout: bootTimeout,
 		},
 		Rootfs: []*types.Mount{
 			{Type: "erofs", Source: p.layer(t, bundle, "base"), Target: "l/0"},

@@ -63,7 +63,7 @@ func (m *Machine) start() (s sockets, err error) {
 	}()
 	l := Layout{Machine: m.config.Machine}
 	if l.Machine.Accel == "tcg" {
-		l.TSC = tscKHz()
+		l.TSC = hostTSC()
 	}
 	if _, err := os.Stat(qbootPath); err == nil {
 		l.Firmware = qbootPath

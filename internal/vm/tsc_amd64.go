@@ -1,6 +1,10 @@
 package vm
 
-import "time"
+import (
+	"os"
+	"strings"
+	"time"
+)
 
 // readTSC reads the processor's time stamp counter.
 func readTSC() uint64
@@ -11,6 +15,15 @@ const (
 	tscInterval = 5 * time.Millisecond
 	tscError    = 5000
 )
+
+// clocksourcePath says what the host's kernel tells the time by.
+const clocksourcePath = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+
+// hostTSC describes this host's counter, which the kernel knows best to be steady.
+func hostTSC() TSC {
+	source, _ := os.ReadFile(clocksourcePath)
+	return TSC{KHz: tscKHz(), Steady: strings.TrimSpace(string(source)) == "tsc"}
+}
 
 // tscKHz measures the rate of the time stamp counter, which emulation hands to a
 // guest as it is. A guest that finds out by itself, on a host with much to do,

@@ -2,5 +2,5 @@
 
 package vm
 
-// tscKHz is 0: there is no such counter, and a guest has to find out.
-func tscKHz() int { return 0 }
+// hostTSC is unknown: there is no such counter, and a guest has to find out.
+func hostTSC() TSC { return TSC{} }
