@@ -49,6 +49,11 @@ func (s *Containers) newRecord(ctx context.Context, req engineapi.CreateRequest)
 		return rec, nil, err
 	}
 	release = s.images.Hold(img.ID)
+	// It may have been removed before it was held.
+	if img, err = s.images.Resolve(ctx, img.ID.String()); err != nil {
+		release()
+		return rec, nil, err
+	}
 	if rec.Layers, err = layerFiles(s.opts.DataRoot, img); err != nil {
 		release()
 		return rec, nil, err

@@ -78,7 +78,7 @@ func (c *ctr) checkLocked(op operation) error {
 	return err
 }
 
-// move does op: it changes the status by edit, and the state as the table says.
+// move does op: it changes the status by edit, which is called with mu held, and the state as the table says.
 // The change is on disk when move returns; if it cannot be written it holds
 // nevertheless, because it has happened.
 func (c *ctr) move(op operation, edit func(*status)) error {

@@ -131,19 +131,25 @@ func (s *Containers) recordEnd(c *ctr, exit shimapi.Exit) (remove bool) {
 		st.ExitCode, st.Error, st.OOMKilled = exit.Status, exit.Error, exit.OOMKilled
 		st.FinishedAt, st.Pid = exit.ExitedAt, 0
 		st.Endpoint, st.Machine = nil, nil
+		c.endRunLocked()
 	})
 	if err != nil {
 		s.log.Error("recording a container's end", "container", c.id, "error", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.wakeLocked(false)
+	return c.rec.HostConfig.AutoRemove && !c.restarting
+}
+
+// endRunLocked lets go of the shim and tells those who follow the run. It needs
+// mu held.
+func (c *ctr) endRunLocked() {
 	c.task = nil
 	if c.ended != nil {
 		close(c.ended)
 		c.ended = nil
 	}
-	c.wakeLocked(false)
-	return c.rec.HostConfig.AutoRemove && !c.restarting
 }
 
 // clear takes away what is left of a run: shim, bundle, network.

@@ -69,14 +69,12 @@ func (s *Containers) start(ctx context.Context, c *ctr) error {
 func (s *Containers) adopt(c *ctr, r *run) error {
 	err := c.move(opStart, func(st *status) {
 		*st = status{State: st.State, Pid: r.pid, StartedAt: time.Now().UTC(), FinishedAt: st.FinishedAt, Endpoint: r.endpoint, Machine: r.machine}
+		c.task, c.ended = r.task, make(chan struct{}) // at once with the state: see shim
 	})
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.task, c.ended = r.task, make(chan struct{})
-	rec := c.rec
-	c.mu.Unlock()
+	rec, _ := c.snapshot()
 	s.emit(events.ActionStart, rec)
 	s.watch(c, r.task)
 	return nil
