@@ -78,9 +78,9 @@ func (c *ctr) checkLocked(op operation) error {
 	return err
 }
 
-// move does op: it changes the status by edit, which is called with mu held, and the state as the table says.
-// The change is on disk when move returns; if it cannot be written it holds
-// nevertheless, because it has happened.
+// move does op: it changes the state as the table says, and the status by edit,
+// which is called with mu held. The change is on disk when move returns; if it
+// cannot be written it holds nevertheless, because it has happened.
 func (c *ctr) move(op operation, edit func(*status)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
