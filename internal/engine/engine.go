@@ -107,6 +107,9 @@ func (e *Engine) Close() error {
 	e.stop()
 	var first error
 	_, up, paused, _ := e.Containers.counts()
+	if up+paused == 0 {
+		removeEmptyCgroup("/sys/fs/cgroup", e.Containers.opts.CgroupParent)
+	}
 	closeNetworks := func() error { return e.networks.Close(context.Background(), up+paused > 0) }
 	for _, closeIt := range []func() error{closeNetworks, e.store.Close, e.program.Close} {
 		if err := closeIt(); err != nil && first == nil {

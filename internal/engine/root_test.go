@@ -58,7 +58,7 @@ func rootOptions(t *testing.T) Options {
 		level = slog.LevelDebug
 	}
 	return Options{
-		DataRoot: filepath.Join(dir, "data"), ExecRoot: filepath.Join(dir, "exec"), Shim: buildShim(t),
+		DataRoot: filepath.Join(dir, "data"), ExecRoot: filepath.Join(dir, "exec"), Shim: buildShim(t), CgroupParent: "/bothytest" + id,
 		Network: network.Options{StateDir: dir, Bridge: "bt" + id, Table: "bothytest" + id, BIP: netip.MustParsePrefix("172.31.251.1/24")},
 		Log:     slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: level})),
 	}
