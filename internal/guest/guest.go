@@ -11,10 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
@@ -175,49 +173,3 @@ func (l *oneConn) Accept() (net.Conn, error) {
 
 func (l *oneConn) Close() error   { close(l.done); return nil }
 func (l *oneConn) Addr() net.Addr { return l.addr }
-
-// streams opens standard streams as streams of the link.
-type streams struct{ session *yamux.Session }
-
-func (s streams) OpenInput(_ context.Context, name string) (io.ReadCloser, error) {
-	return s.open(link.Header{Kind: link.Input, Name: name})
-}
-
-func (s streams) OpenOutput(_ context.Context, name string) (io.WriteCloser, error) {
-	return s.open(link.Header{Kind: link.Output, Name: name})
-}
-
-func (s streams) open(h link.Header) (net.Conn, error) {
-	stream, err := s.session.OpenStream()
-	if err != nil {
-		return nil, fmt.Errorf("opening a stream to the host: %w", err)
-	}
-	if err := link.WriteHeader(stream, h); err != nil {
-		stream.Close()
-		return nil, err
-	}
-	return stream, nil
-}
-
-// debugWord on the kernel's command line makes PID 1 write to the console when
-// each step of the start has ended.
-const debugWord = "bothy.debug"
-
-// tracer writes the time since the kernel's start after each step.
-type tracer struct{ on bool }
-
-func newTracer() tracer {
-	line, _ := os.ReadFile("/proc/cmdline")
-	for _, word := range strings.Fields(string(line)) {
-		if word == debugWord {
-			return tracer{on: true}
-		}
-	}
-	return tracer{}
-}
-
-func (t *tracer) mark(step string) {
-	if t.on {
-		fmt.Fprintf(os.Stdout, "bothy: %7.3f %s\n", uptime().Seconds(), step)
-	}
-}

@@ -121,10 +121,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 // pipe is a connection with fixed input.
-type pipe struct {
-	io.Reader
-	closed chan struct{}
-}
+type pipe struct{ io.Reader }
 
 func (p *pipe) Write(b []byte) (int, error) { return len(b), nil }
 func (p *pipe) Close() error                { return nil }
