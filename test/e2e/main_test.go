@@ -76,8 +76,11 @@ func runInit() int {
 		fmt.Fprintln(os.Stderr, "e2e: setting up the tests' namespaces:", err)
 		return 1
 	}
-	env := append(os.Environ(), roleEnv+"=inside")
-	tests, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}})
+	if err := os.Setenv(roleEnv, "inside"); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	tests, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: starting the tests:", err)
 		return 1
