@@ -88,8 +88,9 @@ func startPodman(dir, rootfs string, rounds, _ int) ([]*contender, func(), error
 		_ = do(nil, base[0], append(base[1:], "system", "reset", "--force")...)
 		_ = exec.Command("umount", "-R", filepath.Join(root, "root", "overlay")).Run()
 	}
+	// Podman asks for more open files than a shell's limit may allow.
 	run := func(flags ...string) []string {
-		return append(append(append([]string{}, base...), append([]string{"run", "--rm"}, flags...)...), "localhost/busybox", "echo", "hi")
+		return append(append(append([]string{}, base...), append([]string{"run", "--rm", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}, flags...)...), "localhost/busybox", "echo", "hi")
 	}
 	return []*contender{
 		{name: "podman", rounds: rounds, command: run()},

@@ -15,8 +15,9 @@ const bareName = "bare QEMU to PID 1's first line"
 // firstLine is what PID 1 of a guest prints first.
 const firstLine = "bothy: guest is up"
 
-// bareMachine takes kernel, initramfs, memory and kernel command line from a
-// running VM of bothy's and gives a contender that boots just these.
+// bareMachine takes machine, firmware, kernel, initramfs, memory and kernel
+// command line from a running VM of bothy's and gives a contender that boots
+// just these, without disks, network or a link to anyone.
 func bareMachine(env []string, cli, execRoot string, rounds int) (*contender, error) {
 	if err := do(env, cli, "run", "-d", "--name", "model", "--isolation", "vm", "busybox", "sleep", "1000"); err != nil {
 		return nil, err
@@ -36,10 +37,18 @@ func bareMachine(env []string, cli, execRoot string, rounds int) (*contender, er
 	}
 	args := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
 	command := []string{args[0]}
-	for _, option := range []string{"-machine", "-accel", "-cpu", "-m", "-smp", "-kernel", "-initrd", "-append"} {
-		if i := slices.Index(args, option); i >= 0 {
-			command = append(command, option, args[i+1])
+	for _, option := range []string{"-machine", "-accel", "-cpu", "-bios", "-m", "-smp", "-kernel", "-initrd", "-append"} {
+		i := slices.Index(args, option)
+		if i < 0 {
+			continue
 		}
+		value := args[i+1]
+		if fd, ok := strings.CutPrefix(value, "/proc/self/fd/"); ok { // an open file of the model's
+			if value, err = os.Readlink("/proc/" + strings.TrimSpace(string(pid)) + "/fd/" + fd); err != nil {
+				return nil, err
+			}
+		}
+		command = append(command, option, value)
 	}
 	command = append(command, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio")
 	return &contender{name: bareName, rounds: rounds, command: command, until: firstLine}, nil
