@@ -273,6 +273,7 @@ func TestFullDisk(t *testing.T) {
 	theEngine(t)
 	e := &engine{dir: filepath.Join(shared.dir, "TestFullDisk"), bridge: "btfull"}
 	data := filepath.Join(e.dir, "data")
+	e.mount = "mount " + data
 	if err := os.MkdirAll(data, 0o711); err != nil {
 		t.Fatal(err)
 	}
