@@ -9,6 +9,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/common"
+
+	"bothy/internal/engineapi"
 )
 
 // errPageNotFound is the answer to a path that no Docker API has; its text is
@@ -73,7 +75,7 @@ func writeError(w http.ResponseWriter, status int, err error) {
 		w.WriteHeader(status)
 		return
 	}
-	_ = writeJSON(w, status, common.ErrorResponse{Message: err.Error()})
+	_ = writeJSON(w, status, common.ErrorResponse{Message: engineapi.Sentence(err)})
 }
 
 // writeJSON answers with v. An error means that the client has gone.

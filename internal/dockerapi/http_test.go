@@ -148,7 +148,7 @@ func TestStatusOfEachKind(t *testing.T) {
 			if w.Body.Len() != 0 {
 				t.Errorf("304 with body %q", w.Body)
 			}
-		} else if got := message(t, w); !strings.HasPrefix(got, "stopping web: ") {
+		} else if got := message(t, w); !strings.HasPrefix(got, "stopping web") {
 			t.Errorf("%v: message %q", kind, got)
 		}
 	}

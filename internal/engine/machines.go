@@ -12,6 +12,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"bothy/internal/engineapi"
 	"bothy/internal/shimapi"
 	"bothy/internal/spec"
 	"bothy/internal/vm/accel"
@@ -119,7 +120,7 @@ func (m *machines) missing() string {
 	}
 	defer m.mu.Unlock()
 	if m.why != nil {
-		return m.why.Error()
+		return engineapi.Sentence(m.why)
 	}
 	return "being probed"
 }

@@ -111,11 +111,9 @@ func findQEMU(name string) (string, error) {
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		cause := err
-		if e := (*exec.Error)(nil); errors.As(err, &e) {
-			cause = e.Err
-		}
-		return "", fmt.Errorf("looking for QEMU (%s): %w; install it (Debian: apt-get install qemu-system-x86): %w", name, cause, errdefs.ErrUnavailable)
+		// The cause is not quoted: "no such file or directory" would make docker's
+		// CLI blame the container's command.
+		return "", fmt.Errorf("there is no QEMU at %s that can be run: install it (Debian: apt-get install qemu-system-x86) or name it with --vm-qemu: %w", name, errdefs.ErrUnavailable)
 	}
 	return path, nil
 }
