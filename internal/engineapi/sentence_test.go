@@ -1,0 +1,23 @@
+package engineapi
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/containerd/errdefs"
+)
+
+func TestSentence(t *testing.T) {
+	t.Parallel()
+	cases := map[string]error{
+		"finding x: it is not there":      fmt.Errorf("finding x: it is not there: %w", errdefs.ErrNotFound),
+		"reading y: not found in the box": errors.New("reading y: not found in the box"),
+		"z":                               fmt.Errorf("z: %w", fmt.Errorf("%w", errdefs.ErrUnavailable)),
+	}
+	for want, err := range cases {
+		if got := Sentence(err); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
