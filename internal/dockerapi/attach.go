@@ -2,7 +2,9 @@ package dockerapi
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -16,16 +18,23 @@ import (
 func (s *Server) attachContainer(w http.ResponseWriter, r *request) error {
 	_, upgrade := r.Header["Upgrade"]
 	opened := false
+	ctx, gone := context.WithCancel(r.Context())
+	defer gone()
 	req := AttachRequest{
 		Stdin: r.boolean("stdin"), Stdout: r.boolean("stdout"), Stderr: r.boolean("stderr"),
 		Logs: r.boolean("logs"), Stream: r.boolean("stream"),
 		DetachKeys: r.query.Get("detachKeys"),
 		Open: func(tty bool) (Conn, error) {
 			opened = true
-			return hijack(w, upgrade, streamType(tty, r.version))
+			conn, err := hijack(w, upgrade, streamType(tty, r.version))
+			if err != nil {
+				return nil, err
+			}
+			conn.watched = watchPeer(conn.Conn, gone)
+			return conn, nil
 		},
 	}
-	err := s.backend.AttachContainer(r.Context(), r.name(), req)
+	err := s.backend.AttachContainer(ctx, r.name(), req)
 	if opened && err != nil {
 		s.log.Debug("attach ended", "container", r.name(), "error", err)
 		return nil
@@ -42,7 +51,7 @@ func streamType(tty bool, version APIVersion) string {
 }
 
 // hijack takes over the connection and answers the client.
-func hijack(w http.ResponseWriter, upgrade bool, contentType string) (Conn, error) {
+func hijack(w http.ResponseWriter, upgrade bool, contentType string) (*hijackedConn, error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("taking over the client's connection: %w", err)
@@ -63,6 +72,15 @@ func hijack(w http.ResponseWriter, upgrade bool, contentType string) (Conn, erro
 type hijackedConn struct {
 	net.Conn
 	buffered *bufio.Reader
+	watched  io.Closer // ends the watch for the peer's leaving; nil: there is none
+}
+
+// Close ends the connection.
+func (c *hijackedConn) Close() error {
+	if c.watched != nil {
+		_ = c.watched.Close()
+	}
+	return c.Conn.Close()
 }
 
 func (c *hijackedConn) Read(p []byte) (int, error) {

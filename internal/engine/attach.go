@@ -33,7 +33,8 @@ type attached struct {
 }
 
 // AttachContainer joins a client to the container's streams and returns when
-// either side has ended. A container that does not run yet is waited for.
+// either side has ended; ctx ends when the client has gone. A container that
+// does not run yet is waited for.
 func (s *Containers) AttachContainer(ctx context.Context, ref string, req engineapi.AttachRequest) error {
 	c, err := s.index.find(ref)
 	if err != nil {
@@ -97,7 +98,7 @@ func (s *Containers) serve(ctx context.Context, conn engineapi.Conn, live *pendi
 		return to.err
 	}
 	defer to.conn.Close()
-	if detached := relay(conn, to.conn, rec.Config.Tty, keys); detached {
+	if detached := relay(ctx, conn, to.conn, rec.Config.Tty, keys); detached {
 		s.emit(events.ActionDetach, rec)
 	}
 	return nil
@@ -182,9 +183,9 @@ func (c *ctr) dropPending() {
 // input that nobody read would show it an error instead of the end.
 const lingering = 2 * time.Second
 
-// relay copies between a client and a shim until the output has ended, the
-// client has gone, or it typed the detach keys.
-func relay(client engineapi.Conn, shim shimclient.Conn, tty bool, keys []byte) (detached bool) {
+// relay copies between a client and a shim until the output has ended, ctx
+// ends because the client has gone, or it typed the detach keys.
+func relay(ctx context.Context, client engineapi.Conn, shim shimclient.Conn, tty bool, keys []byte) (detached bool) {
 	output, input, escaped := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(output)
@@ -206,6 +207,15 @@ func relay(client engineapi.Conn, shim shimclient.Conn, tty bool, keys []byte) (
 		return false
 	case <-escaped:
 		return true
+	case <-ctx.Done(): // what the client sent before it went is passed on
+		_ = client.SetReadDeadline(time.Now().Add(lingering))
+		late := time.NewTimer(lingering)
+		defer late.Stop()
+		select {
+		case <-input:
+		case <-late.C:
+		}
+		return false
 	}
 }
 

@@ -27,6 +27,7 @@ type ctr struct {
 	st         status
 	task       task          // the shim, while there is one
 	ended      chan struct{} // closed when the present run has ended and that was recorded; nil if none is
+	starting   bool          // a start is under way: see settle
 	restarting bool          // a restart is under way: its end does not remove the container
 	gone       bool          // removed: all else is history
 	waiters    []waiter
@@ -53,6 +54,28 @@ func (c *ctr) acquire(ctx context.Context) error {
 }
 
 func (c *ctr) release() { <-c.busy }
+
+func (c *ctr) setStarting(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.starting = on
+}
+
+// settle waits for a start that is under way: a stop, kill or wait that comes
+// meanwhile is about the container that it brings up.
+func (c *ctr) settle(ctx context.Context) error {
+	c.mu.Lock()
+	starting := c.starting
+	c.mu.Unlock()
+	if !starting {
+		return nil
+	}
+	if err := c.acquire(ctx); err != nil {
+		return err
+	}
+	c.release()
+	return nil
+}
 
 // snapshot gives what is known of the container at one moment.
 func (c *ctr) snapshot() (record, status) {

@@ -103,6 +103,9 @@ type fakeShims struct {
 	mu     sync.Mutex
 	fail   string // the step that fails: "spawn", "create", "start"
 	breaks int    // a new shim's breaks
+	// starting, if set, gets a value when a start has reached its last step, and
+	// the start goes on when it is read from a second time.
+	starting chan struct{}
 	live   map[string]*fakeShim
 	swept  []string // bundles that Cleanup was called for
 }
@@ -190,6 +193,10 @@ func (t fakeTask) Start(context.Context, *taskAPI.StartRequest) (*taskAPI.StartR
 	if t.owner.fail == "start" {
 		return nil, errors.New(`exec: "nonsense": executable file not found in $PATH`)
 	}
+	if t.owner.starting != nil {
+		t.owner.starting <- struct{}{}
+		t.owner.starting <- struct{}{}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.started = true
@@ -200,8 +207,13 @@ func (t fakeTask) State(context.Context, *taskAPI.StateRequest) (*taskAPI.StateR
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	st := tasktypes.Status_CREATED
-	if t.started {
-		st = tasktypes.Status_RUNNING
+	select {
+	case <-t.exited:
+		st = tasktypes.Status_STOPPED
+	default:
+		if t.started {
+			st = tasktypes.Status_RUNNING
+		}
 	}
 	return &taskAPI.StateResponse{Status: st, Pid: 7}, nil
 }

@@ -15,6 +15,8 @@ func (s *Containers) RemoveContainer(ctx context.Context, ref string, force, _ b
 	if err != nil {
 		return err
 	}
+	ctx, done := s.unhurried(ctx)
+	defer done()
 	for {
 		if force {
 			if err := s.killForRemoval(ctx, c); err != nil {

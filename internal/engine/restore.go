@@ -75,7 +75,7 @@ func (s *Containers) restoreOne(ctx context.Context, c *ctr) {
 		if hasBundle { // a start that bothyd did not live to finish
 			s.starter.bury(ctx, c, nil)
 		}
-		if rec.HostConfig.AutoRemove && !st.StartedAt.IsZero() {
+		if rec.HostConfig.AutoRemove { // one that never ran too, as docker does
 			s.finishRemoval(c, rec)
 		}
 		return
@@ -111,12 +111,20 @@ func (s *Containers) rejoin(ctx context.Context, c *ctr) bool {
 		return false
 	}
 	state, err := t.State(ctx, &taskAPI.StateRequest{ID: c.id})
-	if err != nil || !hasRun(state.GetStatus()) {
+	if err != nil || !hasRun(state.GetStatus()) || c.endIsRecorded() {
 		s.starter.bury(ctx, c, t)
 		return false
 	}
 	s.takeUp(c, t, state)
 	return true
+}
+
+// endIsRecorded says that the last bothyd recorded the end of the latest run,
+// and did not live to clear up after it.
+func (c *ctr) endIsRecorded() bool {
+	_, st := c.snapshot()
+	exit, err := readExit(c.dir)
+	return err == nil && st.State == container.StateExited && exit.ExitedAt.Equal(st.FinishedAt)
 }
 
 // takeUp goes on with a run that another bothyd began.

@@ -54,6 +54,8 @@ func (s *Containers) start(ctx context.Context, c *ctr) error {
 	if err := c.check(opStart); err != nil {
 		return err
 	}
+	c.setStarting(true)
+	defer c.setStarting(false)
 	// A client that goes away does not leave half a start.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
@@ -62,11 +64,11 @@ func (s *Containers) start(ctx context.Context, c *ctr) error {
 	if err != nil {
 		return s.startFailed(c, rec, err)
 	}
-	return s.adopt(c, r)
+	return s.adopt(ctx, c, r)
 }
 
 // adopt records a run that has begun, and watches it. The caller has acquired c.
-func (s *Containers) adopt(c *ctr, r *run) error {
+func (s *Containers) adopt(ctx context.Context, c *ctr, r *run) error {
 	err := c.move(opStart, func(st *status) {
 		*st = status{State: st.State, Pid: r.pid, StartedAt: time.Now().UTC(), FinishedAt: st.FinishedAt, Endpoint: r.endpoint, Machine: r.machine}
 		c.task, c.ended = r.task, make(chan struct{}) // at once with the state: see shim
@@ -74,6 +76,7 @@ func (s *Containers) adopt(c *ctr, r *run) error {
 	if err != nil {
 		return err
 	}
+	c.connectPending(ctx, r.task) // those who came during the start
 	rec, _ := c.snapshot()
 	s.emit(events.ActionStart, rec)
 	s.watch(c, r.task)

@@ -29,10 +29,23 @@ func (s *Containers) StopContainer(ctx context.Context, ref, name string, timeou
 	if err != nil {
 		return err
 	}
+	ctx, done := s.unhurried(ctx)
+	defer done()
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
 	if err := c.check(opStop); err != nil {
 		return err
 	}
 	return s.stop(ctx, c, name, timeout)
+}
+
+// unhurried gives a context that does not end when the client goes away, but
+// when the engine is closed: what a stop has begun it finishes.
+func (s *Containers) unhurried(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(s.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 func (s *Containers) stop(ctx context.Context, c *ctr, name string, timeout *int) error {
@@ -134,6 +147,9 @@ func (s *Containers) KillContainer(ctx context.Context, ref, name string) error 
 	if err != nil {
 		return err
 	}
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
 	ended := c.outputEnd()
 	if err := s.send(ctx, c, sig, opKill); err != nil {
 		rec, _ := c.snapshot()
@@ -175,6 +191,11 @@ func parseSignal(name string) (syscall.Signal, error) {
 func (s *Containers) RestartContainer(ctx context.Context, ref, name string, timeout *int) error {
 	c, err := s.index.find(ref)
 	if err != nil {
+		return err
+	}
+	ctx, done := s.unhurried(ctx)
+	defer done()
+	if err := c.settle(ctx); err != nil {
 		return err
 	}
 	rec, st := c.snapshot()

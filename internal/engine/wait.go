@@ -28,6 +28,11 @@ func (s *Containers) WaitContainer(ctx context.Context, ref string, condition co
 	if err != nil {
 		return nil, err
 	}
+	if condition == container.WaitConditionNotRunning {
+		if err := c.settle(ctx); err != nil {
+			return nil, err
+		}
+	}
 	w, done := c.await(condition)
 	out := make(chan container.WaitResponse, 1)
 	if done {
