@@ -20,8 +20,8 @@ type RemoveOptions struct {
 	Force bool
 	// InUse names the containers that use an image; nil: there are none.
 	InUse func(id digest.Digest) (containers []string)
-	// Running names those of them that run: nothing removes their image by ID.
-	// Nil: it is not known, and Force is enough.
+	// Running names those of them that run: nothing removes their image by ID,
+	// and by its last name it becomes one without a name. Nil: none do.
 	Running func(id digest.Digest) (containers []string)
 }
 
@@ -79,7 +79,7 @@ func (s *Store) remove(ctx context.Context, ref string, opts RemoveOptions) ([]R
 		}
 		removed = append(removed, Removed{Untagged: familiar(n.Name)})
 	}
-	if !whole {
+	if !whole || opts.runs(id) {
 		return removed, nil
 	}
 	if err := s.images.Delete(ctx, id.String()); err != nil && !errdefs.IsNotFound(err) {
@@ -136,9 +136,9 @@ func repository(name string) string {
 
 // conflict says why an image cannot go: containers use it.
 func conflict(id digest.Digest, name string, opts RemoveOptions) error {
-	if opts.Running != nil {
-		if c := opts.Running(id); len(c) > 0 && (name == "" || !opts.Force) {
-			return errorf(errdefs.ErrConflict, "conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", subject(id, name), c[0])
+	if name == "" && opts.Running != nil {
+		if c := opts.Running(id); len(c) > 0 {
+			return errorf(errdefs.ErrConflict, "conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", short(id), c[0])
 		}
 	}
 	if opts.InUse == nil || opts.Force {
@@ -154,9 +154,7 @@ func conflict(id digest.Digest, name string, opts RemoveOptions) error {
 	return errorf(errdefs.ErrConflict, "conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", short(id), users[0])
 }
 
-func subject(id digest.Digest, name string) string {
-	if name != "" {
-		return familiar(name)
-	}
-	return short(id)
+// runs says whether a container that runs uses the image.
+func (o RemoveOptions) runs(id digest.Digest) bool {
+	return o.Running != nil && len(o.Running(id)) > 0
 }

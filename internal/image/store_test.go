@@ -121,6 +121,17 @@ func TestRemoveRules(t *testing.T) {
 	if _, err := s.Remove(t.Context(), by, used); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "cannot be forced") {
 		t.Error(err)
 	}
+	used.Force = false
+	if _, err := s.Remove(t.Context(), "app:2", used); !errdefs.IsConflict(err) || !strings.Contains(err.Error(), "(must force)") {
+		t.Error(err)
+	}
+	used.Force = true
+	if got := must(s.Remove(t.Context(), "app:2", used))(t); !slices.Equal(got, []Removed{{Untagged: "app:2"}}) {
+		t.Error(got)
+	}
+	if img := must(s.Resolve(t.Context(), by))(t); len(img.Names) != 0 {
+		t.Error("a running container's image has names after all were removed:", img.Names)
+	}
 	must(s.Remove(t.Context(), by, RemoveOptions{Force: true}))(t)
 	isEmpty(t, s)
 	if _, err := s.Remove(t.Context(), "app:2", RemoveOptions{}); !errdefs.IsNotFound(err) {
