@@ -44,6 +44,7 @@ func NewCommand(version string, open Opener) *cobra.Command {
 				return err
 			}
 			slog.SetDefault(log)
+			quietLibraries(log)
 			return Run(cmd.Context(), cfg, version, log, open)
 		},
 	}

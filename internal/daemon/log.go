@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+
+	"github.com/sirupsen/logrus"
 )
 
 // logger gives bothyd's own log, written to w.
@@ -39,4 +41,11 @@ func logLevel(name string) (slog.Level, error) {
 		return levelFatal, nil
 	}
 	return 0, fmt.Errorf("--log-level %q: choose debug, info, warn, error or fatal", name)
+}
+
+// quietLibraries sends what containerd's libraries say by themselves to log,
+// at debug level: what matters of it comes back as an error.
+func quietLibraries(log *slog.Logger) {
+	logrus.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
+	logrus.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
 }
