@@ -74,6 +74,8 @@ type imageStore interface {
 	List(ctx context.Context) ([]image.Image, error)
 	// Hold keeps an image until release is called.
 	Hold(id digest.Digest) (release func())
+	// Collect deletes what no image and no container needs.
+	Collect(ctx context.Context) error
 	Pull(ctx context.Context, ref string, opts image.PullOptions) (*image.Image, error)
 	Load(ctx context.Context, archive io.Reader, opts image.LoadOptions) ([]image.Loaded, error)
 	Import(ctx context.Context, rootfs io.Reader, opts image.ImportOptions) (*image.Image, error)

@@ -178,3 +178,21 @@ func TestNewEngineRemovesHalfAStart(t *testing.T) {
 		t.Errorf("it is still there: %v", err)
 	}
 }
+
+func TestLayersGoWithTheLastContainer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.create("one", container.HostConfig{})
+	r.create("two", container.HostConfig{})
+	must(t, r.RemoveContainer(t.Context(), "one", false, false))
+	r.cleaning.Wait()
+	if n := r.images.collected.Load(); n != 0 {
+		t.Errorf("%d collections while the image is there", n)
+	}
+	r.images.removed.Store(true)
+	must(t, r.RemoveContainer(t.Context(), "two", false, false))
+	r.cleaning.Wait()
+	if n := r.images.collected.Load(); n != 1 {
+		t.Errorf("%d collections after its last container went, want 1", n)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +33,9 @@ import (
 // is not there.
 type fakeImages struct {
 	imageStore
-	img image.Image
+	img       image.Image
+	removed   atomic.Bool // the image has gone
+	collected atomic.Int32
 }
 
 func newFakeImages() *fakeImages {
@@ -46,6 +49,9 @@ func newFakeImages() *fakeImages {
 }
 
 func (f *fakeImages) Resolve(_ context.Context, ref string) (*image.Image, error) {
+	if f.removed.Load() {
+		return nil, failure(errdefs.ErrNotFound, "No such image: %s", ref)
+	}
 	if ref == "app:1" || ref == f.img.ID.String() {
 		img := f.img
 		return &img, nil
@@ -54,7 +60,11 @@ func (f *fakeImages) Resolve(_ context.Context, ref string) (*image.Image, error
 }
 
 func (f *fakeImages) List(context.Context) ([]image.Image, error) { return []image.Image{f.img}, nil }
-func (f *fakeImages) Hold(digest.Digest) func()                   { return func() {} }
+func (f *fakeImages) Collect(context.Context) error {
+	f.collected.Add(1)
+	return nil
+}
+func (f *fakeImages) Hold(digest.Digest) func() { return func() {} }
 
 // fakeNetworks counts who is attached.
 type fakeNetworks struct {
@@ -106,8 +116,8 @@ type fakeShims struct {
 	// starting, if set, gets a value when a start has reached its last step, and
 	// the start goes on when it is read from a second time.
 	starting chan struct{}
-	live   map[string]*fakeShim
-	swept  []string // bundles that Cleanup was called for
+	live     map[string]*fakeShim
+	swept    []string // bundles that Cleanup was called for
 }
 
 type fakeShim struct {

@@ -15,7 +15,8 @@ import (
 )
 
 // imageFilter reads docker's filters for a list of images. An image must match
-// one value of every key; of labels all.
+// one value of every key; of labels all. The result takes those of its names
+// away that a filter for references does not select.
 func (s *Images) imageFilter(ctx context.Context, filters engineapi.Filters) (func(*image.Image) bool, error) {
 	var tests []func(*image.Image) bool
 	for key, values := range filters {
@@ -35,7 +36,12 @@ func (s *Images) imageFilter(ctx context.Context, filters engineapi.Filters) (fu
 		}
 	}
 	if patterns := filters["reference"]; len(patterns) > 0 {
-		tests = append(tests, func(img *image.Image) bool { return matchReference(img, patterns) })
+		for p := range patterns {
+			if _, err := path.Match(p, ""); err != nil {
+				return nil, failure(errdefs.ErrInvalidArgument, "invalid filter 'reference=%s': %v", p, err)
+			}
+		}
+		tests = append(tests, func(img *image.Image) bool { return selectReferences(img, patterns) })
 	}
 	return func(img *image.Image) bool {
 		return !slices.ContainsFunc(tests, func(test func(*image.Image) bool) bool { return !test(img) })
@@ -83,16 +89,27 @@ func filterDangling(_ context.Context, _ *Images, value string) (func(*image.Ima
 	return func(img *image.Image) bool { return (len(img.Names) == 0) == want }, nil
 }
 
-// matchReference takes a name, with or without tag, and shell patterns. An
-// image is shown whole if one of its names matches.
-func matchReference(img *image.Image, patterns map[string]bool) bool {
-	for _, name := range slices.Concat(img.Names, img.Digests) {
-		for p := range patterns {
-			full, err := path.Match(p, name)
-			if err == nil && full {
-				return true
+// selectReferences keeps those names of an image that a pattern selects, and
+// reports whether there are any.
+func selectReferences(img *image.Image, patterns map[string]bool) bool {
+	selected := func(names []string) []string {
+		var kept []string
+		for _, name := range names {
+			if matchReference(name, patterns) {
+				kept = append(kept, name)
 			}
-			if repo, err := path.Match(p, familiarRepo(name)); err == nil && repo {
+		}
+		return kept
+	}
+	img.Names, img.Digests = selected(img.Names), selected(img.Digests)
+	return len(img.Names)+len(img.Digests) > 0
+}
+
+// matchReference takes shell patterns for a name, with or without its tag.
+func matchReference(name string, patterns map[string]bool) bool {
+	for p := range patterns {
+		for _, text := range []string{name, familiarRepo(name)} {
+			if ok, err := path.Match(p, text); err == nil && ok {
 				return true
 			}
 		}

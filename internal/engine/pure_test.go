@@ -187,13 +187,15 @@ func TestListFilters(t *testing.T) {
 
 func TestMatchReference(t *testing.T) {
 	t.Parallel()
-	img := &image.Image{Names: []string{"busybox:latest", "localhost:5000/team/app:1"}}
-	for pattern, want := range map[string]bool{
-		"busybox": true, "busybox:latest": true, "busybox:1": false, "busy*": true, "*:latest": true,
-		"localhost:5000/team/app": true, "localhost:5000/*/app": true, "app": false,
+	names := []string{"busybox:latest", "localhost:5000/team/app:1"}
+	for pattern, want := range map[string]string{
+		"busybox": "busybox:latest", "busybox:latest": "busybox:latest", "busybox:1": "", "busy*": "busybox:latest", "*:latest": "busybox:latest",
+		"localhost:5000/team/app": "localhost:5000/team/app:1", "localhost:5000/*/app": "localhost:5000/team/app:1", "app": "",
 	} {
-		if got := matchReference(img, map[string]bool{pattern: true}); got != want {
-			t.Errorf("%s: %v", pattern, got)
+		img := &image.Image{Names: names, Digests: []string{"other@sha256:00"}}
+		selected := selectReferences(img, map[string]bool{pattern: true})
+		if got := strings.Join(img.Names, " "); got != want || selected != (want != "") || len(img.Digests) != 0 {
+			t.Errorf("%s: %q %v, %v", pattern, got, img.Digests, selected)
 		}
 	}
 }

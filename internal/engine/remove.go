@@ -81,6 +81,24 @@ func (s *Containers) remove(c *ctr) error {
 	c.wakeLocked(true)
 	c.mu.Unlock()
 	c.dropPending()
-	s.cleaning.Go(cleanup)
+	s.cleaning.Go(func() {
+		cleanup()
+		s.collectLayersOf(rec.ImageID)
+	})
 	return nil
+}
+
+// collectLayersOf deletes the layers of an image that was removed before the
+// last container that used it.
+func (s *Containers) collectLayersOf(imageID string) {
+	if _, err := s.images.Resolve(s.ctx, imageID); errdefs.IsNotFound(err) {
+		s.collect()
+	}
+}
+
+// collect deletes what no image and no container needs.
+func (s *Containers) collect() {
+	if err := s.images.Collect(s.ctx); err != nil && s.ctx.Err() == nil {
+		s.log.Error("deleting what no image needs", "error", err)
+	}
 }
