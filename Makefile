@@ -9,7 +9,9 @@ BIN := bin
 # once a container.
 GO_TAGS := netgo osusergo
 SHIM_TAGS := seccomp netgo osusergo no_grpc runc_nocriu grpcnotrace
-LDFLAGS := -s -w -X bothy/internal/version.Version=$(VERSION)
+COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
+COMMIT_TIME ?= $(shell git log -1 --format=%cI 2>/dev/null)
+LDFLAGS := -s -w -X bothy/internal/version.Version=$(VERSION) -X bothy/internal/version.Commit=$(COMMIT) -X bothy/internal/version.Time=$(COMMIT_TIME)
 SHIM := containerd-shim-bothy-v2
 
 .PHONY: deps build images run test unit e2e race bench lint install uninstall clean fuzz

@@ -210,6 +210,9 @@ func completes(args []string) bool {
 // docker's library, which tools look for, under our name.
 func nameClient() {
 	dockerversion.PlatformName = "bothy " + version.Version
+	if version.Commit != "" {
+		dockerversion.GitCommit, dockerversion.BuildTime = version.Commit, version.Time
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return
@@ -217,14 +220,6 @@ func nameClient() {
 	for _, dep := range info.Deps {
 		if dep.Path == "github.com/docker/cli" {
 			dockerversion.Version = strings.TrimSuffix(strings.TrimPrefix(dep.Version, "v"), "+incompatible")
-		}
-	}
-	for _, setting := range info.Settings {
-		switch setting.Key {
-		case "vcs.revision":
-			dockerversion.GitCommit = setting.Value[:min(7, len(setting.Value))]
-		case "vcs.time":
-			dockerversion.BuildTime = setting.Value
 		}
 	}
 }

@@ -70,13 +70,18 @@ func (s *System) Version(context.Context) (*system.VersionResponse, error) {
 	v := &system.VersionResponse{
 		Platform:      system.PlatformInfo{Name: "bothy"},
 		Version:       version.Version,
+		GitCommit:     version.Commit,
+		BuildTime:     version.Time,
 		Os:            runtime.GOOS,
 		Arch:          runtime.GOARCH,
 		GoVersion:     runtime.Version(),
 		KernelVersion: s.host.kernel,
 		Components: []system.ComponentVersion{{
 			Name: "Engine", Version: version.Version,
-			Details: map[string]string{"Os": runtime.GOOS, "Arch": runtime.GOARCH, "GoVersion": runtime.Version(), "KernelVersion": s.host.kernel},
+			Details: map[string]string{
+				"Os": runtime.GOOS, "Arch": runtime.GOARCH, "GoVersion": runtime.Version(), "KernelVersion": s.host.kernel,
+				"GitCommit": version.Commit, "BuildTime": version.Time,
+			},
 		}},
 	}
 	if p, ok := s.containers.starter.machines.peek(); ok {
