@@ -4,12 +4,10 @@
 // What a layer says in OCI's words becomes what overlay understands: ".wh.x"
 // is a character device 0:0 called x, ".wh..wh..opq" is the extended attribute
 // trusted.overlay.opaque=y of its directory. Owners, modes, times, extended
-// attributes, devices, fifos and symbolic links are kept as they are.
+// attributes, devices, fifos, symbolic and hard links are kept as they are.
 //
-// What differs from the tar: the writer (github.com/erofs/go-erofs) gives each
-// name its own inode, so hard links become files of their own with the same
-// content. Extended attributes that only overlay itself may set
-// (trusted.overlay.*) are left out, so that a layer cannot redirect into
+// What differs from the tar: extended attributes that only overlay itself may
+// set (trusted.overlay.*) are left out, so that a layer cannot redirect into
 // another one.
 //
 // The package knows nothing of stores, digests, compression and images: it
@@ -79,7 +77,13 @@ func Convert(ctx context.Context, r io.ReaderAt, size int64, out *os.File, o Opt
 	if err := img.Close(); err != nil {
 		return fmt.Errorf("writing the EROFS image: %w", err)
 	}
-	return w.close()
+	if err := w.close(); err != nil {
+		return err
+	}
+	if err := t.joinLinks(out); err != nil {
+		return fmt.Errorf("joining hard links in the EROFS image: %w", err)
+	}
+	return nil
 }
 
 // readTar puts every entry of the tar into the tree. File data stays where it

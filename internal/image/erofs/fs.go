@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	goerofs "github.com/erofs/go-erofs"
 )
 
 // tree is an fs.FS for go-erofs to copy from. Names are those that fs.WalkDir
@@ -32,7 +34,7 @@ func (t *tree) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{info: info{path.Base(name), n}}
+	f := &file{info: infoOf(name, n)}
 	if n.data.from != nil {
 		f.SectionReader = io.NewSectionReader(n.data.from, n.data.off, n.data.size)
 	} else {
@@ -46,7 +48,7 @@ func (t *tree) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return info{path.Base(name), n}, nil
+	return infoOf(name, n), nil
 }
 
 func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
@@ -55,8 +57,8 @@ func (t *tree) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	entries := make([]fs.DirEntry, 0, len(n.children))
-	for _, name := range n.names() {
-		entries = append(entries, fs.FileInfoToDirEntry(info{name, n.children[name]}))
+	for _, child := range n.names() {
+		entries = append(entries, fs.FileInfoToDirEntry(infoOf(path.Join(name, child), n.children[child])))
 	}
 	return entries, nil
 }
@@ -79,13 +81,28 @@ func (f *file) Stat() (fs.FileInfo, error) { return f.info, nil }
 func (f *file) Close() error               { return nil }
 
 type info struct {
-	name string
-	n    *node
+	name  string
+	n     *node
+	alias bool // a further name of a node: stands for an empty file (see links)
 }
 
+func infoOf(p string, n *node) info { return info{path.Base(p), n, n.alias(p)} }
+
 func (i info) Name() string       { return i.name }
-func (i info) Size() int64        { return i.n.data.size }
 func (i info) Mode() fs.FileMode  { return i.n.mode }
 func (i info) ModTime() time.Time { return i.n.mtime }
 func (i info) IsDir() bool        { return i.n.mode.IsDir() }
-func (i info) Sys() any           { return i.n.stat() }
+
+func (i info) Size() int64 {
+	if i.alias {
+		return 0
+	}
+	return i.n.data.size
+}
+
+func (i info) Sys() any {
+	if i.alias {
+		return &goerofs.Stat{Nlink: 1}
+	}
+	return i.n.stat()
+}

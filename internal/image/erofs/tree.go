@@ -40,6 +40,7 @@ type node struct {
 	target   string // of a symbolic link
 	xattrs   map[string]string
 	data     data
+	links    *links // of an inode with several names; nil: it has one
 
 	children  map[string]*node
 	whiteouts map[string]struct{} // names that the layer hides in this directory
@@ -75,9 +76,14 @@ type LowerEntry struct {
 type tree struct {
 	root  *node
 	lower Lower
+	// hardLinks says that there are some; linkDirs are the directories that have hard links in or below them.
+	hardLinks bool
+	linkDirs  map[*node]bool
 }
 
-func newTree(lower Lower) *tree { return &tree{root: newDir(), lower: lower} }
+func newTree(lower Lower) *tree {
+	return &tree{root: newDir(), lower: lower, linkDirs: map[*node]bool{}}
+}
 
 // clean makes a path of a tar relative to the layer's root, "" being the root
 // itself. A path that climbs out is refused.
@@ -182,6 +188,9 @@ func (t *tree) linked(h *tar.Header) (*node, error) {
 	if n.mode.IsDir() {
 		return nil, refuse("the layer's hard link %q means the directory %q", h.Name, h.Linkname)
 	}
+	if n.links == nil {
+		n.links, t.hardLinks = &links{}, true
+	}
 	return n, nil
 }
 
@@ -241,7 +250,12 @@ func (n *node) hide(name string) error {
 
 // finish turns whiteouts into what overlay reads. A name that is both hidden
 // and there hides only what is below it.
-func (t *tree) finish() { t.root.finish() }
+func (t *tree) finish() {
+	t.root.finish()
+	if t.hardLinks {
+		t.countLinks(t.root, "")
+	}
+}
 
 func (n *node) finish() {
 	for name := range n.whiteouts {
@@ -269,7 +283,10 @@ func (n *node) stat() *goerofs.Stat {
 		UID: n.uid, GID: n.gid, Rdev: n.rdev, Nlink: 1, Xattrs: n.xattrs,
 		Mtime: uint64(n.mtime.Unix()), MtimeNs: uint32(n.mtime.Nanosecond()),
 	}
-	if n.mode.IsDir() {
+	switch {
+	case n.links != nil:
+		s.Nlink = n.links.count
+	case n.mode.IsDir():
 		s.Nlink = 2
 		for _, c := range n.children {
 			if c.mode.IsDir() {
