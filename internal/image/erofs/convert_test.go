@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -304,4 +305,19 @@ func FuzzConvert(f *testing.F) {
 			t.Errorf("reading the image back: %v", err)
 		}
 	})
+}
+
+func TestEntriesAreBounded(t *testing.T) {
+	t.Parallel()
+	tr := newTree(nil)
+	tr.weight = maxWeight - 32<<20
+	deep := strings.Repeat("d/", maxDepth-1)
+	var err error
+	for i := 0; err == nil && i < 2000; i++ { // each makes as many directories as may be
+		err = tr.add(&tar.Header{Name: fmt.Sprintf("%d/%sf", i, deep), Typeflag: tar.TypeReg}, data{})
+	}
+	var refused *RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "too many entries") {
+		t.Errorf("%v", err)
+	}
 }

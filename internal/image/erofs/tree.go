@@ -22,6 +22,12 @@ const (
 	maxName     = 255  // bytes in a name, the kernel's limit for EROFS
 	maxTarget   = 4095 // bytes in a symbolic link, less than a page
 	maxFollowed = 40   // symbolic links on the way to one entry, as in the kernel
+
+	// maxWeight bounds in bytes the memory that the entries of one layer take,
+	// by a rough count: a few megabytes of compressed tar can hold any number.
+	// It is enough for three million files.
+	maxWeight   = 4 << 30
+	entryWeight = 1 << 10
 )
 
 // data says where a file's content lies.
@@ -76,6 +82,8 @@ type LowerEntry struct {
 type tree struct {
 	root  *node
 	lower Lower
+	// weight is about how much memory the entries take; see maxWeight.
+	weight int64
 	// hardLinks says that there are some; linkDirs are the directories that have hard links in or below them.
 	hardLinks bool
 	linkDirs  map[*node]bool
@@ -110,6 +118,9 @@ func (t *tree) add(h *tar.Header, d data) error {
 	if err != nil {
 		return err
 	}
+	if err := t.weigh(weightOf(h)); err != nil {
+		return err
+	}
 	if p == "" {
 		if h.Typeflag != tar.TypeDir {
 			return refuse("the layer's root %q is not a directory", h.Name)
@@ -139,6 +150,23 @@ func (t *tree) add(h *tar.Header, d data) error {
 	}
 	dir.children[name] = n
 	return nil
+}
+
+// weigh counts one more entry.
+func (t *tree) weigh(bytes int) error {
+	if t.weight += entryWeight + int64(bytes); t.weight > maxWeight {
+		return refuse("the layer has too many entries: what is known of them takes more than %d GiB of memory", maxWeight>>30)
+	}
+	return nil
+}
+
+// weightOf is what an entry's texts take: its path is kept three times.
+func weightOf(h *tar.Header) int {
+	n := 3*len(h.Name) + len(h.Linkname)
+	for k, v := range h.PAXRecords {
+		n += len(k) + len(v)
+	}
+	return n
 }
 
 // node makes the inode that a header describes, or finds the one that a hard
@@ -213,6 +241,9 @@ func (t *tree) parent(p string) (*node, error) {
 // the layers below, or with the usual mode.
 func (t *tree) missing(p string) (*node, error) {
 	n := newDir()
+	if err := t.weigh(3 * len(p)); err != nil {
+		return nil, err
+	}
 	if t.lower == nil {
 		return n, nil
 	}
