@@ -70,7 +70,7 @@ func unpacked(r io.Reader) (io.ReadCloser, compression, error) {
 			d, stop = z, z.Close
 		}
 	case xzPacked:
-		d, err = xz.NewReader(br)
+		d, err = xz.NewReader(newXZGuard(br))
 	case bzip2ed:
 		d = bzip2.NewReader(br)
 	default:
