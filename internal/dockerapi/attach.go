@@ -18,8 +18,10 @@ import (
 func (s *Server) attachContainer(w http.ResponseWriter, r *request) error {
 	_, upgrade := r.Header["Upgrade"]
 	opened := false
-	ctx, gone := context.WithCancel(r.Context())
+	// The request's own context ends with the client's input already.
+	ctx, gone := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer gone()
+	defer context.AfterFunc(s.stopped, gone)()
 	req := AttachRequest{
 		Stdin: r.boolean("stdin"), Stdout: r.boolean("stdout"), Stderr: r.boolean("stderr"),
 		Logs: r.boolean("logs"), Stream: r.boolean("stream"),

@@ -78,7 +78,7 @@ func TestClientFollowsEvents(t *testing.T) {
 
 func TestClientRunsAContainer(t *testing.T) {
 	t.Parallel()
-	f := &fake{wait: make(chan container.WaitResponse, 1), attached: func(conn Conn) {
+	f := &fake{wait: make(chan container.WaitResponse, 1), attached: func(_ context.Context, conn Conn) {
 		in, _ := io.ReadAll(conn) // until the client ends its stdin
 		_, _ = conn.Write(append([]byte{1, 0, 0, 0, 0, 0, 0, byte(len(in))}, in...))
 		_, _ = conn.Write([]byte{2, 0, 0, 0, 0, 0, 0, 3, 'e', 'r', 'r'})

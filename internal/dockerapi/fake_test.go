@@ -41,7 +41,7 @@ type fake struct {
 	wait     chan container.WaitResponse
 	logs     Logs
 	tty      bool
-	attached func(Conn)
+	attached func(context.Context, Conn)
 }
 
 func (f *fake) call(format string, args ...any) error {
@@ -183,7 +183,7 @@ func (f *fake) ResizeContainer(_ context.Context, ref string, height, width uint
 	return f.call("resize %s %d %d", ref, height, width)
 }
 
-func (f *fake) AttachContainer(_ context.Context, ref string, req AttachRequest) error {
+func (f *fake) AttachContainer(ctx context.Context, ref string, req AttachRequest) error {
 	if err := f.find(ref); err != nil {
 		return err
 	}
@@ -192,7 +192,7 @@ func (f *fake) AttachContainer(_ context.Context, ref string, req AttachRequest)
 		return err
 	}
 	defer conn.Close()
-	f.attached(conn)
+	f.attached(ctx, conn)
 	return nil
 }
 

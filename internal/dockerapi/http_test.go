@@ -310,7 +310,12 @@ func TestPanicIsAnAnswer(t *testing.T) {
 // first line and type are what clients compare.
 func TestRawAttach(t *testing.T) {
 	t.Parallel()
-	f := &fake{attached: func(c Conn) { _, _ = io.Copy(c, c) }}
+	f := &fake{attached: func(ctx context.Context, c Conn) {
+		_, _ = io.Copy(c, c)
+		if ctx.Err() != nil {
+			_, _ = io.WriteString(c, "the end of the input ended the attach")
+		}
+	}}
 	socket, _, _ := serveFake(t, f)
 	for _, test := range []struct{ path, header, status, mediaType string }{
 		{"/v1.41/containers/web/attach?stream=1&stdout=1", "Connection: Upgrade\r\nUpgrade: tcp\r\n", "101 UPGRADED", "application/vnd.docker.raw-stream"},

@@ -46,7 +46,7 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/containers/{name}/kill", handle: s.killContainer},
 		{method: "POST", path: "/containers/{name}/rename", handle: s.renameContainer},
 		{method: "POST", path: "/containers/{name}/resize", handle: s.resizeContainer},
-		{method: "POST", path: "/containers/{name}/attach", handle: s.streaming(s.attachContainer)},
+		{method: "POST", path: "/containers/{name}/attach", handle: s.attachContainer},
 		{method: "POST", path: "/containers/{name}/wait", handle: s.streaming(s.waitContainer)},
 		{method: "DELETE", path: "/containers/{name}", handle: s.removeContainer},
 		{method: "GET", path: "/containers/{name}/attach/ws", handle: notYet},
