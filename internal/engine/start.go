@@ -264,6 +264,7 @@ func (s *starter) create(ctx context.Context, c *ctr, rec record, p prepared, t 
 		OpenStdin: rec.Config.OpenStdin,
 		StdinOnce: rec.Config.StdinOnce,
 		NetNS:     rec.Home == spec.Process && len(p.files()) > 0,
+		Filters:   filepath.Join(s.opts.ExecRoot, "filters"),
 		Machine:   p.machine,
 	})
 	if err != nil {

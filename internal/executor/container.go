@@ -14,6 +14,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"bothy/internal/executor/filter"
 )
 
 // container is one bundle that was created. Its state is its first process's.
@@ -21,6 +23,7 @@ type container struct {
 	id      string
 	bundle  string
 	options Options
+	filters *filter.Cache // nil: none
 	spec    *specs.Spec
 	lc      *libcontainer.Container
 	cgroup  cgroups.Manager
@@ -80,6 +83,11 @@ func (c *container) launch(ctx context.Context, p *process) error {
 	} else {
 		lp.Stdin, lp.Stdout, lp.Stderr = st.child[0], st.child[1], st.child[2]
 	}
+	record := c.filterRecord()
+	if record != nil {
+		defer record.Close()
+		lp.ExtraFiles = []*os.File{record.File}
+	}
 	var pid int
 	err = c.options.Reaper.Start(func() (int, error) {
 		if err := c.lc.Start(lp); err != nil {
@@ -92,11 +100,27 @@ func (c *container) launch(ctx context.Context, p *process) error {
 		st.abandon()
 		return startError(err, "starting %s", p.what)
 	}
+	if record != nil {
+		_ = record.Keep() // else the next one compiles again
+	}
 	if err := c.attach(p, lp, pid, st); err != nil {
 		return err
 	}
 	go c.watch(p)
 	return nil
+}
+
+// filterRecord is what keeps the container's compiled seccomp filter; nil if
+// there is none, or it cannot be kept, which costs time and nothing else.
+func (c *container) filterRecord() *filter.Record {
+	if c.filters == nil || c.spec.Linux.Seccomp == nil {
+		return nil
+	}
+	record, err := c.filters.Record(c.spec.Linux.Seccomp)
+	if err != nil {
+		return nil
+	}
+	return record
 }
 
 // attach takes over a process that libcontainer has started; if that fails,

@@ -88,7 +88,7 @@ func newFixture(t testing.TB) *fixture {
 	needRoot(t)
 	f := &fixture{streams: &streams{open: map[string]any{}}, dir: t.TempDir()}
 	var err error
-	f.service, err = executor.New(executor.Options{Root: filepath.Join(f.dir, "state"), Streams: f.streams})
+	f.service, err = executor.New(executor.Options{Root: filepath.Join(f.dir, "state"), Streams: f.streams, Filters: filepath.Join(f.dir, "filters")})
 	if err != nil {
 		t.Fatal(err)
 	}

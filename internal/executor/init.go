@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters the namespaces before Go's runtime starts
 
+	"bothy/internal/executor/filter"
 	"bothy/internal/executor/sealed"
 )
 
@@ -19,6 +20,7 @@ func IsInit() bool {
 
 // Init becomes the container's process. It doesn't return.
 func Init() {
+	filter.Adopt()
 	libcontainer.Init()
 }
 

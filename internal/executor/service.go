@@ -9,6 +9,8 @@ import (
 
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/errdefs"
+
+	"bothy/internal/executor/filter"
 )
 
 // Options are what a Service needs.
@@ -19,6 +21,10 @@ type Options struct {
 
 	// Streams opens the processes' stdio.
 	Streams Streams
+
+	// Filters is a directory that keeps compiled seccomp filters, for all
+	// executors of the machine: root's alone, made if missing. "": none.
+	Filters string
 
 	// Reaper is needed where this process is the parent of orphans, which is to
 	// say in PID 1; else nil.
@@ -33,6 +39,7 @@ type Options struct {
 // containers. All methods may be called concurrently.
 type Service struct {
 	options Options
+	filters *filter.Cache // nil: none
 
 	done     chan struct{} // closed by Shutdown
 	doneOnce sync.Once
@@ -52,7 +59,14 @@ func New(o Options) (*Service, error) {
 	if err := os.MkdirAll(o.Root, 0o700); err != nil {
 		return nil, wrap(err, "making the executor's root")
 	}
-	return &Service{options: o, done: make(chan struct{}), containers: map[string]*container{}}, nil
+	s := &Service{options: o, done: make(chan struct{}), containers: map[string]*container{}}
+	if o.Filters != "" {
+		var err error
+		if s.filters, err = filter.New(o.Filters); err != nil {
+			return nil, wrap(err, "making the executor's directories")
+		}
+	}
+	return s, nil
 }
 
 // Done is closed when a client has asked for Shutdown and no container is left.

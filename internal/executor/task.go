@@ -54,6 +54,7 @@ func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (*co
 		id:      r.ID,
 		bundle:  r.Bundle,
 		options: s.options,
+		filters: s.filters,
 		spec:    spec,
 		mounts:  mounts,
 		init:    newProcessEntry(r.ID, "", n, spec.Process),

@@ -92,6 +92,7 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	inner.Stdin, inner.Stdout, inner.Stderr = p.names()
 	if t.home, err = s.newHome(ctx, homeOptions{
 		id: s.id, bundle: s.bundle, rootfs: inner.Rootfs, machine: opts.Machine, network: s.network, streams: streams{t},
+		filters: opts.Filters,
 	}); err != nil {
 		return nil, nil, err
 	}

@@ -29,6 +29,9 @@ type home struct {
 	// close frees what the home holds, once its container is deleted or could
 	// not be made.
 	close func() error
+	// drop is a close that neither needs the container deleted nor keeps what it
+	// has written; nil where deleting is as cheap.
+	drop func() error
 }
 
 // homeOptions are what a home is made of.
@@ -38,6 +41,7 @@ type homeOptions struct {
 	machine    *shimapi.Machine // nil: the home is this host
 	network    []*os.File
 	streams    streams
+	filters    string // see shimapi.CreateOptions
 }
 
 // newHome makes a home. If it fails, nothing is left.
@@ -56,7 +60,7 @@ func hostHome(ctx context.Context, o homeOptions) (*home, error) {
 
 // processHome runs the container on this host.
 func processHome(o homeOptions) (*home, error) {
-	service, err := executor.New(executor.Options{Root: filepath.Join(o.bundle, stateDir), Streams: o.streams})
+	service, err := executor.New(executor.Options{Root: filepath.Join(o.bundle, stateDir), Streams: o.streams, Filters: o.filters})
 	if err != nil {
 		return nil, err
 	}
@@ -93,5 +97,6 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 		oomKilled:        func(ctx context.Context) (bool, error) { return oomStats(ctx, machine.Task(), o.id) },
 		err:              machine.Err,
 		close:            func() error { return errors.Join(machine.Close(), group.Destroy()) },
+		drop:             func() error { machine.Kill(); return nil },
 	}, nil
 }

@@ -57,6 +57,10 @@ type CreateOptions struct {
 
 	Log LogOptions `json:"log"`
 
+	// Filters is a directory that keeps compiled seccomp filters for all
+	// containers, an absolute host path; "": none does.
+	Filters string `json:"filters,omitempty"`
+
 	// OpenStdin keeps the container's stdin open with nobody attached;
 	// StdinOnce closes it when the first attached client has gone.
 	OpenStdin bool `json:"openStdin,omitempty"`
