@@ -22,6 +22,12 @@ const (
 // runs, mounts, cgroup, bundle. It goes on if ctx ends, may be called again,
 // and takes a nil t for a shim that nobody is connected to.
 func (s *starter) bury(ctx context.Context, c *ctr, t task) {
+	s.buryRun(ctx, c, t, false)
+}
+
+// buryRun is bury. With remove, the container has ended and what it has written
+// is not needed any more, which spares a machine from writing it to its disk.
+func (s *starter) buryRun(ctx context.Context, c *ctr, t task, remove bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), buryTimeout)
 	defer cancel()
 	if t == nil {
@@ -29,7 +35,7 @@ func (s *starter) bury(ctx context.Context, c *ctr, t task) {
 			return
 		}
 	}
-	if t == nil || !s.shutDown(ctx, c, t) {
+	if t == nil || !s.shutDown(ctx, c, t, remove) {
 		if err := s.shims.Cleanup(ctx, s.shimOptions(c)); err != nil {
 			s.log.Error("cleaning up after a shim", "container", c.id, "error", err)
 		}
@@ -41,10 +47,15 @@ func (s *starter) bury(ctx context.Context, c *ctr, t task) {
 
 // shutDown ends a shim in good order, and by force if that fails. It reports
 // whether the shim has cleaned up after itself.
-func (s *starter) shutDown(ctx context.Context, c *ctr, t task) bool {
+func (s *starter) shutDown(ctx context.Context, c *ctr, t task, remove bool) bool {
 	defer t.Close()
 	ctx, cancel := context.WithTimeout(ctx, shutdownTimeout)
 	defer cancel()
+	if remove {
+		if _, err := t.Shutdown(ctx, &taskAPI.ShutdownRequest{ID: c.id, Now: true}); err == nil && s.gone(ctx, c, t) {
+			return true
+		}
+	}
 	_, err := t.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
 	if err != nil { // not ended yet, or never made
 		_, _ = t.Kill(ctx, &taskAPI.KillRequest{ID: c.id, Signal: uint32(syscall.SIGKILL), All: true})
@@ -53,9 +64,15 @@ func (s *starter) shutDown(ctx context.Context, c *ctr, t task) bool {
 		}
 	}
 	_, _ = t.Shutdown(ctx, &taskAPI.ShutdownRequest{ID: c.id})
+	return s.gone(ctx, c, t) && err == nil
+}
+
+// gone waits for the end of a shim that was told to end, and kills one that
+// does not. It reports whether the shim ended by itself.
+func (s *starter) gone(ctx context.Context, c *ctr, t task) bool {
 	select {
 	case <-t.Done():
-		return err == nil
+		return true
 	case <-ctx.Done():
 	}
 	if pid := t.Pid(); pid > 1 {

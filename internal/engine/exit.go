@@ -115,7 +115,7 @@ func (s *Containers) ended(c *ctr, t task, exit shimapi.Exit) {
 	lasted := exit.ExitedAt.Sub(before.StartedAt)
 	s.emit(events.ActionDie, rec, "exitCode", strconv.Itoa(exit.Status), "execDuration", strconv.FormatInt(int64(max(lasted, 0)/time.Second), 10))
 
-	s.clear(s.ctx, c, t, before)
+	s.clear(s.ctx, c, t, before, remove)
 	if !remove {
 		return
 	}
@@ -152,10 +152,11 @@ func (c *ctr) endRunLocked() {
 	}
 }
 
-// clear takes away what is left of a run: shim, bundle, network.
-func (s *Containers) clear(ctx context.Context, c *ctr, t task, run status) {
+// clear takes away what is left of a run: shim, bundle, network; with remove,
+// the files that it has written need not outlive it.
+func (s *Containers) clear(ctx context.Context, c *ctr, t task, run status, remove bool) {
 	var both sync.WaitGroup
-	both.Go(func() { s.starter.bury(ctx, c, t) })
+	both.Go(func() { s.starter.buryRun(ctx, c, t, remove) })
 	s.starter.detach(ctx, c.id)
 	both.Wait()
 	if e := run.Endpoint; e != nil {

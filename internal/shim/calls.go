@@ -61,6 +61,32 @@ func (s *service) Delete(ctx context.Context, req *taskAPI.DeleteRequest) (*task
 	return resp, nil
 }
 
+// throwAway deletes a container that has ended, with its files or without.
+func (s *service) throwAway(ctx context.Context, id string) error {
+	t, p, err := s.process(id, "")
+	if err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+	default:
+		return fmt.Errorf("container %s runs: %w", id, errdefs.ErrFailedPrecondition)
+	}
+	if t.home.drop == nil {
+		_, err := s.Delete(ctx, &taskAPI.DeleteRequest{ID: id})
+		return err
+	}
+	if err := t.home.drop(); err != nil {
+		return err
+	}
+	t.remove("")
+	s.mu.Lock()
+	s.ended = append(s.ended, p.stdio)
+	s.mu.Unlock()
+	s.removeTask(t)
+	return nil
+}
+
 func (s *service) removeTask(t *task) {
 	t.discard()
 	s.mu.Lock()
@@ -92,8 +118,14 @@ func (s *service) Connect(_ context.Context, req *taskAPI.ConnectRequest) (*task
 	return resp, nil
 }
 
-// Shutdown ends a shim that has no container.
-func (s *service) Shutdown(_ context.Context, req *taskAPI.ShutdownRequest) (*emptypb.Empty, error) {
+// Shutdown ends a shim that has no container. With Now it deletes one that has
+// ended, too, and nobody counts on what that has written.
+func (s *service) Shutdown(ctx context.Context, req *taskAPI.ShutdownRequest) (*emptypb.Empty, error) {
+	if req.Now {
+		if err := s.throwAway(ctx, req.ID); err != nil && !errdefs.IsNotFound(err) {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.busy || s.task != nil {

@@ -135,6 +135,41 @@ func TestLifeOfATask(t *testing.T) {
 	<-s.stopped
 }
 
+// TestShutdownNow deletes a container that has ended along with its shim.
+func TestShutdownNow(t *testing.T) {
+	t.Parallel()
+	for _, machine := range []bool{false, true} {
+		s, f, req := newFake(t)
+		ctx := t.Context()
+		dropped := false
+		if inner := s.newHome; machine {
+			s.newHome = func(ctx context.Context, o homeOptions) (*home, error) {
+				h, err := inner(ctx, o)
+				h.drop = func() error { dropped = true; return nil }
+				return h, err
+			}
+		}
+		if _, err := s.Create(ctx, req); err != nil {
+			t.Fatal(err)
+		}
+		now := &taskAPI.ShutdownRequest{ID: "id", Now: true}
+		if _, err := s.Shutdown(ctx, now); !errdefs.IsFailedPrecondition(err) {
+			t.Errorf("Shutdown while it runs: %v", err)
+		}
+		f.exit("") <- 3
+		if _, err := s.Wait(ctx, &taskAPI.WaitRequest{ID: "id"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Shutdown(ctx, now); err != nil {
+			t.Fatal(err)
+		}
+		<-s.stopped
+		if !f.closed || dropped != machine {
+			t.Errorf("machine %t: closed %t, dropped %t", machine, f.closed, dropped)
+		}
+	}
+}
+
 // TestDeleteOfWhatNeverRan deletes processes for which Wait would never answer.
 func TestDeleteOfWhatNeverRan(t *testing.T) {
 	t.Parallel()

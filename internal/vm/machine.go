@@ -223,9 +223,16 @@ func (m *Machine) Close() error {
 			}
 		}
 	}
+	m.Kill()
+	return nil
+}
+
+// Kill ends the machine on the spot, and returns when it is gone: what its guest
+// has not yet written to its disks is lost.
+func (m *Machine) Kill() {
+	m.closing.Store(true)
 	m.process.kill()
 	<-m.finished
-	return nil
 }
 
 func consolePath(bundle string) string { return filepath.Join(bundle, shimapi.ConsoleLog) }
