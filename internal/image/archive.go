@@ -21,6 +21,10 @@ const (
 	// memory until it is known what it is for, smallMembers how many in all.
 	smallMember  = 256 << 10
 	smallMembers = 32 << 20
+	// maxMembers bounds how many members an archive may have, maxMemberName the
+	// bytes in the name of each: an image has a few for each of its layers.
+	maxMembers    = 1 << 17
+	maxMemberName = 4096
 	// maxLinks bounds the links from one member of an archive to the next.
 	maxLinks = 8
 )
@@ -72,6 +76,9 @@ func (a *archive) read(ctx context.Context, in io.Reader, rep *reporter) error {
 		}
 		if err != nil {
 			return a.broken(err)
+		}
+		if a.entries >= maxMembers || len(h.Name) > maxMemberName || len(h.Linkname) > maxMemberName {
+			return errorf(errdefs.ErrInvalidArgument, "this is not an image archive: it has more members, or longer names, than one can have; `import` takes a root file system")
 		}
 		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 		switch h.Typeflag {

@@ -29,7 +29,7 @@ type pending struct {
 	names    []string // full names of tags and repository digests
 	// top is what the names refer to if it is not the manifest: an index.
 	top *ocispec.Descriptor
-	// done[i] is closed when layer i has been made or has failed.
+	// done[i] is closed when layer i has been made; where it fails, all end.
 	done []chan struct{}
 }
 
@@ -54,10 +54,10 @@ func (o *operation) unpack(ctx context.Context, p *pending, limit int, work func
 	g.SetLimit(limit)
 	for i := range p.layers {
 		g.Go(func() error {
-			defer close(p.done[i])
 			if err := work(ctx, i); err != nil {
 				return fmt.Errorf("layer %s: %w", short(p.layers[i].Digest), err)
 			}
+			close(p.done[i])
 			return nil
 		})
 	}

@@ -128,7 +128,7 @@ func (p *puller) manifest(ctx context.Context, top ocispec.Descriptor) (*pending
 		if err != nil {
 			return nil, err
 		}
-		chosen, err := choose(index.Manifests, p.opts.Platform)
+		chosen, err := choose(index.Manifests, p.platform())
 		if err != nil {
 			return nil, err
 		}
@@ -168,6 +168,14 @@ func (p *puller) manifest(ctx context.Context, top ocispec.Descriptor) (*pending
 	return pend, p.o.label(ctx, d.Digest, manifestLabels(m))
 }
 
+// platform is what to take of an index.
+func (p *puller) platform() *ocispec.Platform {
+	if p.opts.Platform != nil {
+		return p.opts.Platform
+	}
+	return new(platforms.DefaultSpec())
+}
+
 // checkPlatform refuses an image for another platform than was asked for.
 func (p *puller) checkPlatform(c *config) error {
 	if p.opts.Platform == nil || c.image.OS == "" {
@@ -198,6 +206,8 @@ func (p *puller) fetch(ctx context.Context, d ocispec.Descriptor, from remotes.F
 	switch {
 	case errdefs.IsAlreadyExists(err):
 		return nil
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errorf(errdefs.ErrUnavailable, "the registry broke off %s before its %d bytes were there: try again", d.Digest, d.Size)
 	case errdefs.IsFailedPrecondition(err):
 		return errorf(errdefs.ErrInvalidArgument, "what the registry sent for %s is something else: its digest or size differs", d.Digest)
 	default:

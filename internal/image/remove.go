@@ -138,7 +138,7 @@ func repository(name string) string {
 func conflict(id digest.Digest, name string, opts RemoveOptions) error {
 	if name == "" && opts.Running != nil {
 		if c := opts.Running(id); len(c) > 0 {
-			return errorf(errdefs.ErrConflict, "conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", short(id), c[0])
+			return errorf(errdefs.ErrConflict, "conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", short(id), shortContainer(c[0]))
 		}
 	}
 	if opts.InUse == nil || opts.Force {
@@ -149,12 +149,15 @@ func conflict(id digest.Digest, name string, opts RemoveOptions) error {
 		return nil
 	}
 	if name != "" {
-		return errorf(errdefs.ErrConflict, "conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", familiar(name), users[0], short(id))
+		return errorf(errdefs.ErrConflict, "conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", familiar(name), shortContainer(users[0]), short(id))
 	}
-	return errorf(errdefs.ErrConflict, "conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", short(id), users[0])
+	return errorf(errdefs.ErrConflict, "conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", short(id), shortContainer(users[0]))
 }
 
 // runs says whether a container that runs uses the image.
 func (o RemoveOptions) runs(id digest.Digest) bool {
 	return o.Running != nil && len(o.Running(id)) > 0
 }
+
+// shortContainer is the form of a container's ID that docker shows.
+func shortContainer(id string) string { return id[:min(len(id), 12)] }
