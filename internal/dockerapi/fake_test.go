@@ -125,7 +125,7 @@ func (f *fake) LoadImages(_ context.Context, archive io.Reader, _ *ocispec.Platf
 }
 
 func (f *fake) ListImages(_ context.Context, all bool, filters Filters) ([]image.Summary, error) {
-	return []image.Summary{{ID: "sha256:1", Size: 5, Descriptor: &ocispec.Descriptor{}}}, f.call("images %v %v", all, filters)
+	return []image.Summary{{ID: "sha256:1", Size: 5, Descriptor: &ocispec.Descriptor{}, Manifests: []image.ManifestSummary{{}}}}, f.call("images %v %v", all, filters)
 }
 
 func (f *fake) InspectImage(_ context.Context, ref string) (*image.InspectResponse, error) {

@@ -90,7 +90,8 @@ func TestEveryVersionOfEveryAnswer(t *testing.T) {
 	t.Parallel()
 	// path -> field (dots between levels) -> versions that have it, [from, to].
 	fields := map[string]map[string][2]int{
-		"/images/json": {"0.VirtualSize": {24, 43}, "0.Size": {24, 51}, "0.Descriptor": {48, 51}, "0.RepoTags": {24, 51}},
+		"/images/json":             {"0.VirtualSize": {24, 43}, "0.Size": {24, 51}, "0.Descriptor": {48, 51}, "0.RepoTags": {24, 51}, "0.Manifests": {0, 0}},
+		"/images/json?manifests=1": {"0.Manifests": {47, 51}},
 		"/images/x/json": {
 			"VirtualSize": {24, 43}, "ContainerConfig": {24, 44}, "Container": {24, 44}, "DockerVersion": {24, 51}, "Parent": {24, 51},
 			"Config.Cmd": {24, 51}, "Config.Volumes": {24, 51}, "Config.Tty": {24, 49}, "Config.Hostname": {24, 49}, "GraphDriver.Name": {24, 51},

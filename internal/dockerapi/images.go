@@ -138,12 +138,17 @@ func (s *Server) listImages(w http.ResponseWriter, r *request) error {
 	if name := r.query.Get("filter"); name != "" && r.version.before("1.41") {
 		filters["reference"] = map[string]bool{name: true}
 	}
-	if r.boolean("manifests") || r.boolean("identity") {
-		return notServed("bothy does not list an image's manifests or identity yet")
+	if r.boolean("identity") { // API 1.53 and later
+		return notServed("bothy does not list an image's identity yet")
 	}
 	images, err := s.backend.ListImages(r.Context(), r.boolean("all"), filters)
 	if err != nil {
 		return err
+	}
+	if !r.boolean("manifests") || r.version.before("1.47") {
+		for i := range images {
+			images[i].Manifests = nil
+		}
 	}
 	return writeJSON(w, http.StatusOK, legacyImages(images, r.version))
 }

@@ -196,3 +196,17 @@ func TestLayersGoWithTheLastContainer(t *testing.T) {
 		t.Errorf("%d collections after its last container went, want 1", n)
 	}
 }
+
+func TestListedImageNamesItsContainers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id := r.create("web", container.HostConfig{})
+	list, err := r.ListImages(t.Context(), false, nil)
+	if err != nil || len(list) != 1 || len(list[0].Manifests) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	m := list[0].Manifests[0]
+	if m.Size.Content != 1000 || m.Size.Total != 1000 || len(m.ImageData.Containers) != 1 || m.ImageData.Containers[0] != id {
+		t.Errorf("%+v", m)
+	}
+}

@@ -165,7 +165,7 @@ func (s *Containers) using(id digest.Digest, in func(State) bool) []string {
 	var users []string
 	for _, v := range s.views() {
 		if v.rec.ImageID == id.String() && in(v.st.State) {
-			users = append(users, shortID(v.rec.ID))
+			users = append(users, v.rec.ID)
 		}
 	}
 	return users

@@ -210,10 +210,16 @@ func (s *Images) ListImages(ctx context.Context, _ bool, filters engineapi.Filte
 	if err != nil {
 		return nil, err
 	}
+	users := map[string][]string{}
+	for _, v := range s.containers.views() {
+		users[v.rec.ImageID] = append(users[v.rec.ImageID], v.rec.ID)
+	}
 	list := []dockerimage.Summary{}
 	for i := range all {
 		if match(&all[i]) {
-			list = append(list, imageSummary(&all[i]))
+			sum := imageSummary(&all[i])
+			sum.Manifests = []dockerimage.ManifestSummary{manifestSummary(&all[i], users[sum.ID])}
+			list = append(list, sum)
 		}
 	}
 	return list, nil
@@ -233,6 +239,18 @@ func imageSummary(img *image.Image) dockerimage.Summary {
 		sum.Created = img.Created.Unix()
 	}
 	return sum
+}
+
+// manifestSummary tells of the one platform of an image that is there, and of
+// the containers that use it. Its layers are kept in one form, which counts as
+// its content.
+func manifestSummary(img *image.Image, users []string) dockerimage.ManifestSummary {
+	m := dockerimage.ManifestSummary{
+		ID: img.Target.Digest.String(), Descriptor: img.Target, Available: true, Kind: dockerimage.ManifestKindImage,
+		ImageData: &dockerimage.ImageProperties{Platform: img.Config.Platform, Containers: orEmpty(users)},
+	}
+	m.Size.Content, m.Size.Total = img.Size, img.Size
+	return m
 }
 
 // familiarRepo is a name without tag or digest.

@@ -38,7 +38,7 @@ func checkName(name string) error {
 		return failure(errdefs.ErrInvalidArgument, "invalid container name: it has %d characters, at most %d are allowed", len(name), maxName)
 	}
 	if !namePattern.MatchString(name) {
-		return failure(errdefs.ErrInvalidArgument, "invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+		return failure(errdefs.ErrInvalidArgument, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
 	return nil
 }
