@@ -62,6 +62,7 @@ func start(ctx context.Context, opts Options) (*Client, error) {
 	if opts.ID == "" || !filepath.IsAbs(opts.Bundle) {
 		return nil, fmt.Errorf("it needs an id and a bundle's absolute path: %w", errdefs.ErrInvalidArgument)
 	}
+	go stirCgroups()
 	task, err := listenUnix(filepath.Join(opts.Bundle, shimapi.TaskSocket))
 	if err != nil {
 		return nil, err
