@@ -76,8 +76,13 @@ func writePidfile(path string) (remove func(), _ error) {
 }
 
 // isBothyd says that the process pid lives and is a bothyd: the number in a
-// file that was left behind may be anyone's by now.
+// file that was left behind may be anyone's by now, and one that was killed may
+// wait as a zombie for its parent.
 func isBothyd(pid string) bool {
-	comm, err := os.ReadFile(filepath.Join("/proc", pid, "comm"))
-	return err == nil && strings.TrimSpace(string(comm)) == "bothyd"
+	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat")) // "12 (bothyd) S ..."; see proc(5)
+	if err != nil {
+		return false
+	}
+	_, state, ok := strings.Cut(string(stat), " (bothyd) ")
+	return ok && !strings.HasPrefix(state, "Z") && !strings.HasPrefix(state, "X")
 }

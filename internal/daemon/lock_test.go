@@ -1,0 +1,48 @@
+package daemon
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+func TestPidfileOfADeadBothydIsReplaced(t *testing.T) {
+	t.Parallel()
+	program := filepath.Join(t.TempDir(), "bothyd") // a process of that name
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skip("there is no sleep")
+	}
+	data, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(program, data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "100")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }()
+	pid := strconv.Itoa(cmd.Process.Pid)
+	path := filepath.Join(t.TempDir(), "pid")
+	if err := os.WriteFile(path, []byte(pid), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := writePidfile(path); err == nil {
+		t.Error("the pid file of one that runs was replaced")
+	}
+	_ = cmd.Process.Kill() // it is a zombie until Wait
+	for end := time.Now().Add(10 * time.Second); isBothyd(pid) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+	remove, err := writePidfile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove()
+}
