@@ -97,7 +97,11 @@ func (c *ctr) checkLocked(op operation) error {
 	if c.gone {
 		return failure(errdefs.ErrNotFound, "No such container: %s", c.id)
 	}
-	_, err := next(c.rec.Name, c.st.State, op)
+	ref := c.rec.Name
+	if op == opKill || op == opResize { // whose refusals name the ID in docker
+		ref = c.id
+	}
+	_, err := next(ref, c.st.State, op)
 	return err
 }
 

@@ -100,7 +100,7 @@ func refusal(ref string, s State, op operation) error {
 	case op == opStop:
 		return failure(errdefs.ErrNotModified, "container %s is already stopped", ref)
 	case op == opRemove:
-		return failure(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", ref, s)
+		return failure(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+ref, s)
 	case op == opKill, op == opResize:
 		return failure(errdefs.ErrConflict, "container %s is not running", ref)
 	case op == opAttach && s == container.StatePaused:
