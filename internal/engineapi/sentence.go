@@ -1,6 +1,7 @@
 package engineapi
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -14,7 +15,9 @@ func Sentence(err error) string {
 		errdefs.ErrInvalidArgument, errdefs.ErrNotFound, errdefs.ErrAlreadyExists, errdefs.ErrConflict, errdefs.ErrFailedPrecondition,
 		errdefs.ErrPermissionDenied, errdefs.ErrUnauthenticated, errdefs.ErrNotImplemented, errdefs.ErrUnavailable, errdefs.ErrInternal,
 	} {
-		text = strings.TrimSuffix(text, ": "+kind.Error())
+		if errors.Is(err, kind) { // the kernel says "permission denied", too
+			text = strings.TrimSuffix(text, ": "+kind.Error())
+		}
 	}
 	return text
 }
