@@ -21,24 +21,24 @@ func DefaultPools() []Pool {
 	}
 }
 
-// openBridge makes or adopts the bridge and its address.
-func (m *Manager) openBridge() error {
+// openBridge makes or adopts the bridge and its address: the given one, or, if
+// that is the zero Prefix, what the bridge has or a free one.
+func (m *Manager) openBridge(address netip.Prefix) error {
 	link, err := m.rt.LinkByName(m.opts.Bridge)
 	var notFound netlink.LinkNotFoundError
 	switch {
 	case errors.As(err, &notFound):
-		return m.makeBridge()
+		return m.makeBridge(address)
 	case err != nil:
 		return fmt.Errorf("looking for the bridge: %w", err)
 	case link.Type() != "bridge":
 		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf("the link %s is a %s and no bridge: name another with --bridge", m.opts.Bridge, link.Type()))
 	}
 	m.bridge = link.Attrs().Index
-	return m.adoptAddress(link)
+	return m.adoptAddress(link, address)
 }
 
-func (m *Manager) makeBridge() error {
-	address := m.opts.BIP
+func (m *Manager) makeBridge(address netip.Prefix) error {
 	if !address.IsValid() {
 		var err error
 		if address, err = m.freeSubnet(); err != nil {
@@ -70,8 +70,8 @@ func (m *Manager) finishBridge(bridge netlink.Link, address netip.Prefix) error 
 }
 
 // adoptAddress takes the address of a bridge that is there already; one that
-// contradicts --bip is an error.
-func (m *Manager) adoptAddress(bridge netlink.Link) error {
+// contradicts the wanted one is an error.
+func (m *Manager) adoptAddress(bridge netlink.Link, want netip.Prefix) error {
 	list, err := m.rt.AddrList(bridge, netlink.FAMILY_V4)
 	if err != nil {
 		return fmt.Errorf("reading the bridge's addresses: %w", err)
@@ -79,7 +79,7 @@ func (m *Manager) adoptAddress(bridge netlink.Link) error {
 	var first netip.Prefix
 	for _, a := range list {
 		p := prefixOf(a.IPNet)
-		if p == m.opts.BIP || (!m.opts.BIP.IsValid() && p.Bits() <= 30) {
+		if p == want || (!want.IsValid() && p.Bits() <= 30) {
 			m.setAddress(p)
 			return m.finishBridge(bridge, p)
 		}
@@ -87,19 +87,45 @@ func (m *Manager) adoptAddress(bridge netlink.Link) error {
 	}
 	if first.IsValid() {
 		return errdefs.ErrFailedPrecondition.WithMessage(fmt.Sprintf(
-			"the bridge %s has the address %s and not %s: stop its containers and remove it (ip link delete %s), or name another with --bridge", m.opts.Bridge, first, m.opts.BIP, m.opts.Bridge))
+			"the bridge %s has the address %s and not %s: stop its containers and remove it (ip link delete %s), or name another with --bridge", m.opts.Bridge, first, want, m.opts.Bridge))
 	}
-	address := m.opts.BIP
-	if !address.IsValid() {
-		if address, err = m.freeSubnet(); err != nil {
+	if !want.IsValid() {
+		if want, err = m.freeSubnet(); err != nil {
 			return err
 		}
 	}
-	m.setAddress(address)
-	return m.finishBridge(bridge, address)
+	m.setAddress(want)
+	return m.finishBridge(bridge, want)
 }
 
-func (m *Manager) setAddress(p netip.Prefix) { m.subnet, m.gateway = p.Masked(), p.Addr() }
+func (m *Manager) setAddress(p netip.Prefix) {
+	if p != m.address() { // else it is only made again, while others read it
+		m.subnet, m.gateway = p.Masked(), p.Addr()
+	}
+}
+
+// address is the bridge's, the zero Prefix before it has one.
+func (m *Manager) address() netip.Prefix { return netip.PrefixFrom(m.gateway, m.subnet.Bits()) }
+
+// hostMTU is the MTU of the link by which the host reaches the outside, and at
+// most Ethernet's: packets that were larger would have to be refused there, by
+// messages that do not always arrive.
+func (m *Manager) hostMTU() (int, error) {
+	routes, err := m.rt.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return 0, fmt.Errorf("reading the host's routes: %w", err)
+	}
+	mtu, metric := ethernetMTU, -1
+	for _, r := range routes {
+		if r.Dst != nil && prefixOf(r.Dst).Bits() != 0 || metric >= 0 && r.Priority >= metric {
+			continue
+		}
+		if out, err := m.rt.LinkByIndex(r.LinkIndex); err == nil && out.Attrs().MTU >= leastMTU {
+			mtu, metric = min(out.Attrs().MTU, ethernetMTU), r.Priority
+		}
+	}
+	return mtu, nil
+}
 
 // freeSubnet gives the first address of the first subnet of the pools that no
 // route of the host overlaps.

@@ -3,6 +3,7 @@ package network
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -19,6 +20,10 @@ type namespace struct {
 	rt   *netlink.Handle // a socket inside
 }
 
+// noIPv6 keeps links made later from having IPv6 addresses: the networks have
+// none, and a link-local one alone only makes programs try it first.
+const noIPv6 = "/proc/sys/net/ipv6/conf/default/disable_ipv6"
+
 // newNamespace makes a network namespace whose loopback interface is up.
 func newNamespace() (*namespace, error) {
 	var rt *netlink.Handle
@@ -31,6 +36,10 @@ func newNamespace() (*namespace, error) {
 			rt.Close()
 			return fmt.Errorf("setting up lo: %w", err)
 		}
+		if err := os.WriteFile(noIPv6, []byte("1\n"), 0); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			rt.Close()
+			return fmt.Errorf("turning IPv6 off: %w", err)
+		}
 		return nil
 	})
 	if err != nil {
@@ -42,6 +51,10 @@ func newNamespace() (*namespace, error) {
 // makeVeth makes a pair: its host end on the bridge, the other as eth0 in a
 // new network namespace, which it returns.
 func (m *Manager) makeVeth(hostName string, address netip.Prefix, mac net.HardwareAddr) (_ *os.File, err error) {
+	bridge, err := m.mendBridge()
+	if err != nil {
+		return nil, err
+	}
 	ns, err := newNamespace()
 	if err != nil {
 		return nil, err
@@ -53,7 +66,7 @@ func (m *Manager) makeVeth(hostName string, address netip.Prefix, mac net.Hardwa
 		}
 	}()
 	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "eth0", PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(int(ns.file.Fd()))}
-	veth.Name, veth.MTU, veth.MasterIndex = hostName, m.opts.MTU, m.bridge
+	veth.Name, veth.MTU, veth.MasterIndex = hostName, m.opts.MTU, bridge
 	err = m.rt.LinkAdd(veth)
 	if errors.Is(err, unix.EEXIST) { // left by the container's last run, whose namespace still ends
 		if err = m.removeLink(hostName); err == nil {
@@ -90,6 +103,10 @@ func (ns *namespace) configure(address netip.Prefix, gateway netip.Addr) error {
 
 // makeTap makes a tap on the bridge, which lives as long as its file is open.
 func (m *Manager) makeTap(name string, owner uint32) (_ *os.File, err error) {
+	bridge, err := m.mendBridge()
+	if err != nil {
+		return nil, err
+	}
 	file, err := openTap(name, owner)
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EBUSY) {
 		if err = m.removeLink(name); err == nil {
@@ -111,7 +128,7 @@ func (m *Manager) makeTap(name string, owner uint32) (_ *os.File, err error) {
 	if err := m.rt.LinkSetMTU(tap, m.opts.MTU); err != nil {
 		return nil, fmt.Errorf("setting the MTU of %s to %d: %w", name, m.opts.MTU, err)
 	}
-	if err := m.rt.LinkSetMasterByIndex(tap, m.bridge); err != nil {
+	if err := m.rt.LinkSetMasterByIndex(tap, bridge); err != nil {
 		return nil, fmt.Errorf("joining %s to %s: %w", name, m.opts.Bridge, err)
 	}
 	if err := m.rt.LinkSetUp(tap); err != nil {

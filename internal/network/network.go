@@ -39,6 +39,11 @@ const (
 	None   = "none"
 )
 
+const (
+	leastMTU    = 68 // RFC 791
+	ethernetMTU = 1500
+)
+
 // Pool is address space that subnets are cut from.
 type Pool struct {
 	Base netip.Prefix
@@ -51,7 +56,7 @@ type Options struct {
 	Bridge   string       // the bridge's link name; "": "bothy0"
 	BIP      netip.Prefix // the bridge's address and subnet; zero: from Pools
 	Pools    []Pool       // empty: docker's default pools
-	MTU      int          // 0: 1500
+	MTU      int          // 0: that of the host's way out, at most 1500
 	DNS      DNS          // for containers that have no settings of their own
 	Table    string       // nftables table; "": "bothy"
 	Log      *slog.Logger // nil: slog's default
@@ -102,16 +107,19 @@ type Manager struct {
 	opts    Options
 	rt      *netlink.Handle // of the namespace that Open ran in
 	netns   *os.File        // that namespace
-	bridge  int             // link index
 	subnet  netip.Prefix    // masked
 	gateway netip.Addr
 	created time.Time
-	warn    []string
 	log     *slog.Logger
+	watcher *watcher // nil: none
 
 	removals sync.WaitGroup // of links, in the background
 
-	mu        sync.Mutex
+	mending sync.Mutex // guards the following
+	bridge  int        // link index
+
+	mu        sync.Mutex // guards the following
+	warn      []string
 	addresses *ipam
 	endpoints map[string]InUse // by container ID
 }
@@ -142,19 +150,27 @@ func (m *Manager) open(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := m.openBridge(); err != nil {
+	if m.opts.MTU == 0 {
+		if m.opts.MTU, err = m.hostMTU(); err != nil {
+			return err
+		}
+	}
+	if err := m.openBridge(m.opts.BIP); err != nil {
 		return err
 	}
 	m.addresses = newIPAM(m.opts.Bridge, m.subnet, m.gateway)
 	if err := enableForwarding(); err != nil {
 		return err
 	}
-	m.warn, err = applyFirewall(m.netns, m.firewall())
-	return err
+	if m.warn, err = applyFirewall(m.netns, m.firewall()); err != nil {
+		return err
+	}
+	return m.watch()
 }
 
 // release closes what the Manager holds, once its links are gone.
 func (m *Manager) release() {
+	m.unwatch()
 	m.removals.Wait()
 	if m.rt != nil {
 		m.rt.Close()
@@ -168,11 +184,14 @@ func (m *Manager) release() {
 // (inUse is false), bridge and firewall are removed; otherwise they stay, and
 // the next Open adopts them.
 func (m *Manager) Close(_ context.Context, inUse bool) error {
+	m.unwatch()
 	defer m.release()
 	if inUse {
 		return nil
 	}
 	errFirewall := removeFirewall(m.netns, m.firewall())
+	m.mending.Lock()
+	defer m.mending.Unlock()
 	errBridge := m.rt.LinkDel(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Index: m.bridge, Name: m.opts.Bridge}})
 	if isGone(errBridge) {
 		errBridge = nil
@@ -190,12 +209,18 @@ func (m *Manager) Subnet() netip.Prefix { return m.subnet }
 func (m *Manager) Gateway() netip.Addr { return m.gateway }
 
 // Warnings are what a user should know about the host's firewall, for `info`.
-func (m *Manager) Warnings() []string { return m.warn }
+func (m *Manager) Warnings() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.warn
+}
 
 // Restore takes over what containers used before a restart of the engine;
 // every other address is free, and links of containers that are gone are
 // removed. It is called once, before the first Attach.
 func (m *Manager) Restore(_ context.Context, inUse []InUse) error {
+	m.mending.Lock()
+	defer m.mending.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	keep := map[string]bool{}
@@ -246,9 +271,6 @@ func (o *Options) setDefaults() {
 	if o.Table == "" {
 		o.Table = "bothy"
 	}
-	if o.MTU == 0 {
-		o.MTU = 1500
-	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
@@ -264,8 +286,8 @@ func (o *Options) validate() error {
 	if len(o.Bridge) >= unix.IFNAMSIZ {
 		return invalid("the bridge's name %q is too long: a link's name has at most %d characters", o.Bridge, unix.IFNAMSIZ-1)
 	}
-	if o.MTU < 68 || o.MTU > 65535 {
-		return invalid("the MTU %d is not between 68 and 65535", o.MTU)
+	if o.MTU != 0 && (o.MTU < leastMTU || o.MTU > 65535) {
+		return invalid("the MTU %d is not between %d and 65535", o.MTU, leastMTU)
 	}
 	if o.BIP.IsValid() && (!o.BIP.Addr().Is4() || o.BIP.Bits() > 30 || o.BIP.Masked().Addr() == o.BIP.Addr()) {
 		return invalid("--bip %s: it must be an IPv4 address with the length of its subnet, like 172.17.0.1/16", o.BIP)

@@ -115,6 +115,9 @@ func readForeign(c *nftables.Conn, s firewallState) (foreign, error) {
 	return f, nil
 }
 
+// foreignRules is how many rules the engine has in Docker's chain.
+const foreignRules = 2
+
 // mark is the comment by which the engine finds its rules in others' chains.
 func (s firewallState) mark() string { return "bothy:" + s.Table }
 
@@ -137,7 +140,7 @@ func (f foreign) replace(c *nftables.Conn, s firewallState) error {
 	if err := f.remove(c); err != nil {
 		return err
 	}
-	for _, key := range []expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
+	for _, key := range [foreignRules]expr.MetaKey{expr.MetaKeyIIFNAME, expr.MetaKeyOIFNAME} {
 		c.InsertRule(&nftables.Rule{
 			Table: f.dockerUser.Table, Chain: f.dockerUser,
 			UserData: userdata.AppendString(nil, userdata.TypeComment, s.mark()),
