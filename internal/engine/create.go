@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -77,6 +78,9 @@ func (s *Containers) settle(ctx context.Context, req engineapi.CreateRequest) (r
 	}
 	rec.Home = home
 	if err := spec.Refuse(home, req.Config, &host, req.Networking); err != nil {
+		return rec, nil, err
+	}
+	if err := spec.FitCPUs(&host.Resources, runtime.NumCPU()); err != nil {
 		return rec, nil, err
 	}
 	s.completeHost(&host, home)

@@ -72,6 +72,14 @@ func validateCPU(r *container.Resources) error {
 	return nil
 }
 
+// FitCPUs refuses --cpus beyond the number of processors that there are.
+func FitCPUs(r *container.Resources, cpus int) error {
+	if r.NanoCPUs > int64(cpus)*1_000_000_000 {
+		return invalidf("range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", cpus, cpus)
+	}
+	return nil
+}
+
 // validCPUSet: numbers and ranges, "0-2,4"; at most 8192 CPUs.
 func validCPUSet(text string) bool {
 	if text == "" {

@@ -279,3 +279,12 @@ func FuzzSeccompProfile(f *testing.F) {
 		}
 	})
 }
+
+func TestFitCPUs(t *testing.T) {
+	t.Parallel()
+	for nano, ok := range map[int64]bool{0: true, 10_000_000: true, 2_000_000_000: true, 2_000_000_001: false, 99_000_000_000: false} {
+		if err := FitCPUs(&container.Resources{NanoCPUs: nano}, 2); (err == nil) != ok {
+			t.Errorf("%d nanoseconds a second of 2 CPUs: %v", nano, err)
+		}
+	}
+}
