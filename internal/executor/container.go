@@ -61,7 +61,13 @@ func (c *container) create(ctx context.Context) (err error) {
 	if err != nil {
 		return wrap(err, "creating container %s", c.id)
 	}
-	if err := c.launch(ctx, c.init); err != nil {
+	if c.options.Mounted != nil {
+		err = c.options.Mounted(c.id)
+	}
+	if err == nil {
+		err = c.launch(ctx, c.init)
+	}
+	if err != nil {
 		return errors.Join(err, c.destroy())
 	}
 	return nil

@@ -33,6 +33,11 @@ type Options struct {
 	// ResolveMount turns a mount of a Create request into one of this machine:
 	// in a guest, a disk's serial number into its device. Nil leaves all as is.
 	ResolveMount func(*types.Mount) (*types.Mount, error)
+
+	// Mounted, if not nil, is called when a container's root file system is
+	// mounted, and holds up its first process until it returns: in a guest, until
+	// the network namespace is there that the spec names. Its error ends Create.
+	Mounted func(id string) error
 }
 
 // Service is containerd's task service (v3) over libcontainer. It may hold many

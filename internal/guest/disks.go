@@ -13,10 +13,15 @@ import (
 const serialScheme = "virtio:"
 
 // disks finds block devices by their serials.
-type disks struct{ uevents *uevents }
+type disks struct {
+	uevents *uevents
+	modules *modules
+}
 
-// resolve replaces a serial by the device that has it.
+// resolve replaces a serial by the device that has it. The kernel then knows
+// the mount's file system.
 func (d *disks) resolve(m *types.Mount) (*types.Mount, error) {
+	d.modules.wait("virtio_blk", m.Type)
 	serial, ok := strings.CutPrefix(m.Source, serialScheme)
 	if !ok {
 		return m, nil

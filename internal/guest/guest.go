@@ -69,7 +69,10 @@ func (g *guest) run() error {
 		return err
 	}
 	defer uevents.close()
-	modules := g.loadModules()
+	modules, err := g.loadModules()
+	if err != nil {
+		return err
+	}
 	port, err := openPort(uevents)
 	if err != nil {
 		return err
@@ -87,33 +90,40 @@ func (g *guest) run() error {
 	return g.serve()
 }
 
-// loadModules loads the kernel's modules while the link comes up, and closes
-// the channel when that is done. A machine that cannot load one ends.
-func (g *guest) loadModules() <-chan struct{} {
-	done := make(chan struct{})
+// loadModules begins to load the kernel's modules. A machine that cannot load
+// one ends.
+func (g *guest) loadModules() (*modules, error) {
+	m, err := readModules(modulesDir)
+	if err != nil {
+		return nil, err
+	}
 	go func() {
-		if err := loadModules(modulesDir); err != nil {
+		if err := m.load(); err != nil {
 			fmt.Fprintf(os.Stderr, "bothy: %v\n", err)
 			powerOff()
 		}
 		g.trace.mark("modules")
-		close(done)
 	}()
-	return done
+	return m, nil
 }
 
 // prepare makes the task service.
-func (g *guest) prepare(u *uevents, modules <-chan struct{}) error {
+func (g *guest) prepare(u *uevents, m *modules) error {
+	networks := &networks{uevents: u, modules: m, trace: &g.trace}
 	service, err := executor.New(executor.Options{
 		Root:         executorRoot,
 		Streams:      streams{g.session},
 		Reaper:       executor.NewReaper(),
-		ResolveMount: (&disks{uevents: u}).resolve,
+		ResolveMount: (&disks{uevents: u, modules: m}).resolve,
+		Mounted: func(id string) error {
+			g.trace.mark("mounted")
+			return networks.wait(id)
+		},
 	})
 	if err != nil {
 		return err
 	}
-	g.task = newTask(service, &g.trace, u, modules)
+	g.task = newTask(service, &g.trace, networks)
 	return nil
 }
 

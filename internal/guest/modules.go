@@ -16,22 +16,48 @@ import (
 // everything built in has no such directory.
 const modulesDir = "/modules"
 
-// loadModules loads the modules in dir and removes their files, which are in
-// memory.
-func loadModules(dir string) error {
+// modules are the kernel's modules while they are being loaded.
+type modules struct {
+	dir    string
+	order  []string                 // files, in their order
+	loaded map[string]chan struct{} // by the modules' names, closed when loaded
+}
+
+// readModules finds the modules in dir.
+func readModules(dir string) (*modules, error) {
+	m := &modules{dir: dir, loaded: map[string]chan struct{}{}}
 	order, err := os.ReadFile(filepath.Join(dir, "order"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
-	if err != nil {
-		return err
+	m.order = strings.Fields(string(order))
+	for _, file := range m.order {
+		m.loaded[moduleName(file)] = make(chan struct{})
 	}
-	for name := range strings.FieldsSeq(string(order)) {
-		if err := loadModule(filepath.Join(dir, name)); err != nil {
-			return fmt.Errorf("loading the kernel module %s: %w", name, err)
+	return m, nil
+}
+
+func moduleName(file string) string { return strings.TrimSuffix(file, ".ko") }
+
+// load loads the modules and removes their files, which are in memory.
+func (m *modules) load() error {
+	for _, file := range m.order {
+		if err := loadModule(filepath.Join(m.dir, file)); err != nil {
+			return fmt.Errorf("loading the kernel module %s: %w", file, err)
+		}
+		close(m.loaded[moduleName(file)])
+	}
+	return os.RemoveAll(m.dir)
+}
+
+// wait returns when the modules with these names are loaded. One that is not
+// among the modules is built into the kernel.
+func (m *modules) wait(names ...string) {
+	for _, name := range names {
+		if c, ok := m.loaded[name]; ok {
+			<-c
 		}
 	}
-	return os.RemoveAll(dir)
 }
 
 func loadModule(path string) error {

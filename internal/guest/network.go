@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -17,24 +18,70 @@ import (
 // netnsDir holds the network namespaces of containers.
 const netnsDir = "/run/netns"
 
+// networks sets up the network of each container while its root file system is
+// mounted.
+type networks struct {
+	uevents *uevents
+	modules *modules
+	trace   *tracer
+
+	mu      sync.Mutex            // guards pending
+	pending map[string]chan error // by container, with one result
+}
+
+// begin sets up a container's network. It returns the path of a file on which
+// its network namespace will stand, "" for none; wait says when.
+func (n *networks) begin(id string, o *shimapi.GuestOptions) (string, error) {
+	path := ""
+	if o.NewNetNS {
+		path = filepath.Join(netnsDir, id)
+		if err := os.MkdirAll(netnsDir, 0o755); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(path, nil, 0o444); err != nil {
+			return "", err
+		}
+	}
+	result := make(chan error, 1)
+	n.mu.Lock()
+	if n.pending == nil {
+		n.pending = map[string]chan error{}
+	}
+	n.pending[id] = result
+	n.mu.Unlock()
+	go func() {
+		n.modules.wait("unix", "virtio_net", "ipv6", "af_packet")
+		err := setUpNetwork(path, o, n.uevents)
+		n.trace.mark("network")
+		result <- err
+	}()
+	return path, nil
+}
+
+// wait returns when what begin began is done, with its error. A second call for
+// one container returns at once.
+func (n *networks) wait(id string) error {
+	n.mu.Lock()
+	result, ok := n.pending[id]
+	delete(n.pending, id)
+	n.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	return <-result
+}
+
 // setUpNetwork gives the interfaces their settings, in a network namespace of
-// its own if the options say so. It returns that namespace's path.
-func setUpNetwork(id string, o *shimapi.GuestOptions, u *uevents) (string, error) {
+// its own at path, or in the machine's if path is "".
+func setUpNetwork(path string, o *shimapi.GuestOptions, u *uevents) error {
 	links, err := findLinks(o.Interfaces, u)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if !o.NewNetNS {
-		return "", configure(o.Interfaces, links)
+	if path == "" {
+		return configure(o.Interfaces, links)
 	}
-	path := filepath.Join(netnsDir, id)
-	if err := os.MkdirAll(netnsDir, 0o755); err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(path, nil, 0o444); err != nil {
-		return "", err
-	}
-	return path, inNewNetNS(path, links, func() error { return configure(o.Interfaces, links) })
+	return inNewNetNS(path, links, func() error { return configure(o.Interfaces, links) })
 }
 
 // findLinks waits for the interfaces, which are known by their addresses.

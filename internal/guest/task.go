@@ -29,9 +29,8 @@ const bundlesDir = "/run/b"
 // first and a Shutdown that ends it.
 type task struct {
 	*executor.Service
-	trace   *tracer
-	uevents *uevents
-	modules <-chan struct{} // closed when the kernel's modules are loaded
+	trace    *tracer
+	networks *networks
 
 	done     chan struct{} // closed by Shutdown
 	doneOnce sync.Once
@@ -40,8 +39,8 @@ type task struct {
 	prepared map[string]bool // ids of the containers whose bundle and network are there
 }
 
-func newTask(s *executor.Service, t *tracer, u *uevents, modules <-chan struct{}) *task {
-	return &task{Service: s, trace: t, uevents: u, modules: modules, done: make(chan struct{}), prepared: map[string]bool{}}
+func newTask(s *executor.Service, t *tracer, n *networks) *task {
+	return &task{Service: s, trace: t, networks: n, done: make(chan struct{}), prepared: map[string]bool{}}
 }
 
 // Create applies the GuestOptions that come with the request and creates the
@@ -84,6 +83,7 @@ func (t *task) reserve(id string) error {
 
 // release removes what was prepared for a container.
 func (t *task) release(id string) error {
+	_ = t.networks.wait(id) // whoever needed it was told of its error
 	err := errors.Join(removeNetwork(id), os.RemoveAll(filepath.Join(bundlesDir, id)))
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,8 +109,8 @@ func (t *task) Shutdown(context.Context, *taskAPI.ShutdownRequest) (*emptypb.Emp
 	return &emptypb.Empty{}, nil
 }
 
-// prepare makes the bundle and the network, and returns the request that the
-// executor understands.
+// prepare makes the bundle, begins to set up the network, and returns the
+// request that the executor understands.
 func (t *task) prepare(req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskRequest, error) {
 	o, err := guestOptions(req)
 	if err != nil {
@@ -126,12 +126,10 @@ func (t *task) prepare(req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskReque
 	if err := json.Unmarshal(o.Spec, spec); err != nil {
 		return nil, fmt.Errorf("reading the spec: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
-	<-t.modules
-	netns, err := setUpNetwork(req.ID, o, t.uevents)
+	netns, err := t.networks.begin(req.ID, o)
 	if err != nil {
 		return nil, err
 	}
-	t.trace.mark("network")
 	setNetNS(spec, netns)
 	bundle := filepath.Join(bundlesDir, req.ID)
 	if err := writeBundle(bundle, spec, o.Files); err != nil {

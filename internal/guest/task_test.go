@@ -92,14 +92,22 @@ func TestReserve(t *testing.T) {
 
 func TestLoadModulesWithout(t *testing.T) {
 	t.Parallel()
-	if err := loadModules(filepath.Join(t.TempDir(), "absent")); err != nil {
+	m, err := readModules(filepath.Join(t.TempDir(), "absent"))
+	if err == nil {
+		err = m.load()
+	}
+	if err != nil {
 		t.Errorf("a kernel with all built in: %v", err)
 	}
+	m.wait("ext4") // there is nothing to wait for
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "order"), []byte("absent.ko\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := loadModules(dir); err == nil {
+	if m, err = readModules(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.load(); err == nil {
 		t.Error("a module that is absent was loaded")
 	}
 }

@@ -32,7 +32,7 @@ const (
 const kept = 4
 
 // layout is part of every key: to be raised when Build's output changes.
-const layout = 1
+const layout = 2
 
 // Cached returns the path of an initramfs for the kernel k and the program at
 // the path shim, and builds it in dir unless it is there already. It may be

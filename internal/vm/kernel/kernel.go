@@ -141,7 +141,7 @@ func (k Kernel) check() error {
 	if err != nil {
 		return err
 	}
-	if lacks := idx.lacking(required); len(lacks) > 0 {
+	if lacks := idx.lacking(); len(lacks) > 0 {
 		return fmt.Errorf("it has no %s, built in or as a module", strings.Join(lacks, ", "))
 	}
 	return nil

@@ -18,20 +18,24 @@ import (
 // maxModule bounds the size of one module, uncompressed, in bytes.
 const maxModule = 64 << 20
 
-// required are the modules without which no machine runs: its bus, its
-// devices, and the file systems of its disks. The console's comes first: it
-// carries the link to the host, which then comes up while others are loaded.
-var required = []string{
-	"virtio_pci", "virtio_console", "virtio_blk", "virtio_net",
-	"erofs", "overlay", "ext4",
+// wanted is one module that machines use.
+type wanted struct {
+	name string
+	// optional says that it is taken where the kernel has it as a module. Where
+	// it has not, it is built in or does not exist in that version.
+	optional bool
 }
 
-// optional are modules that are taken where the kernel has them as modules.
-// Where it has not, they are built in or do not exist in that version: the
-// checksums that ext4 and erofs ask the crypto layer for by name (a guest
-// has no modprobe that could answer), sockets, and what is merely useful.
-var optional = []string{
-	"crc32c_generic", "crc32c_cryptoapi", "unix", "af_packet", "ipv6", "virtio_rng",
+// modules are what machines use, in the order in which the guest needs them:
+// it goes on with what it can while others are loaded. First the port that
+// carries the link to the host, then sockets and the network, then disks. The
+// checksums are those that erofs and ext4 ask the crypto layer for by name: a
+// guest has no modprobe that could answer.
+var modules = []wanted{
+	{name: "virtio_pci"}, {name: "virtio_console"},
+	{name: "unix", optional: true}, {name: "virtio_net"}, {name: "ipv6", optional: true}, {name: "af_packet", optional: true},
+	{name: "crc32c_generic", optional: true}, {name: "crc32c_cryptoapi", optional: true},
+	{name: "virtio_blk"}, {name: "erofs"}, {name: "ext4"}, {name: "overlay"},
 }
 
 // Module is one kernel module, ready to be loaded.
@@ -48,16 +52,11 @@ func (k Kernel) Modules() ([]Module, error) {
 		return nil, fmt.Errorf("reading the modules of kernel %s: %w", k.Version, err)
 	}
 	l := loader{index: idx, state: map[string]loadState{}}
-	for _, name := range required {
-		if err := l.add(name); err != nil {
-			return nil, fmt.Errorf("reading the modules of kernel %s: %w", k.Version, err)
-		}
-	}
-	for _, name := range optional {
-		if _, ok := idx.files[name]; !ok {
+	for _, m := range modules {
+		if _, ok := idx.files[m.name]; !ok && m.optional {
 			continue
 		}
-		if err := l.add(name); err != nil {
+		if err := l.add(m.name); err != nil {
 			return nil, fmt.Errorf("reading the modules of kernel %s: %w", k.Version, err)
 		}
 	}
@@ -94,12 +93,13 @@ func readIndex(dir string) (index, error) {
 	return idx, nil
 }
 
-// lacking returns those of names that are neither built in nor a file.
-func (idx index) lacking(names []string) []string {
+// lacking returns the modules without which no machine runs and that are
+// neither built in nor a file.
+func (idx index) lacking() []string {
 	var lacks []string
-	for _, name := range names {
-		if _, ok := idx.files[name]; !ok && !idx.builtin[name] {
-			lacks = append(lacks, name)
+	for _, m := range modules {
+		if _, ok := idx.files[m.name]; !ok && !idx.builtin[m.name] && !m.optional {
+			lacks = append(lacks, m.name)
 		}
 	}
 	return lacks
