@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -15,12 +16,12 @@ import (
 const startLimit = 60 * time.Second
 
 // startBothy starts bothyd on roots of its own with the busybox image in it.
-func startBothy(dir, rootfs string, rounds, vmRounds int) ([]*contender, func(), error) {
+func startBothy(p plan) ([]*contender, func(), error) {
 	bin, err := filepath.Abs("bin")
 	if err != nil {
 		return nil, nil, err
 	}
-	root := filepath.Join(dir, "bothy")
+	root := filepath.Join(p.dir, "bothy")
 	socket := filepath.Join(root, "bothy.sock")
 	stop, err := startDaemon(root, socket, filepath.Join(bin, "bothyd"), "--data-root", filepath.Join(root, "data"), "--exec-root", filepath.Join(root, "run"),
 		"--pidfile", filepath.Join(root, "pid"), "--config-file", filepath.Join(root, "daemon.json"), "--bridge", "bothybench", "-H", "unix://"+socket)
@@ -29,7 +30,7 @@ func startBothy(dir, rootfs string, rounds, vmRounds int) ([]*contender, func(),
 	}
 	env := []string{"DOCKER_HOST=unix://" + socket, "DOCKER_CONFIG=" + root}
 	cli := filepath.Join(bin, "bothy")
-	if err := do(env, cli, "import", rootfs, "busybox"); err != nil {
+	if err := do(env, cli, "import", p.busybox, "busybox"); err != nil {
 		stop()
 		return nil, nil, err
 	}
@@ -37,11 +38,12 @@ func startBothy(dir, rootfs string, rounds, vmRounds int) ([]*contender, func(),
 		return &contender{name: name, rounds: rounds, env: env, command: append(append([]string{cli, "run", "--rm"}, flags...), "busybox", "echo", "hi")}
 	}
 	contenders := []*contender{
-		run("bothy process", rounds),
-		run("bothy process, no network", rounds, "--network", "none"),
-		run("bothy vm", vmRounds, "--isolation", "vm"),
+		run("bothy process", p.rounds),
+		run("bothy process, no network", p.rounds, "--network", "none"),
+		run("bothy vm", p.vmRounds, "--isolation", "vm"),
+		importing("bothy", p, env, cli),
 	}
-	if bare, err := bareMachine(env, cli, filepath.Join(root, "run"), vmRounds); err == nil {
+	if bare, err := bareMachine(env, cli, filepath.Join(root, "run"), p.vmRounds); err == nil {
 		contenders = append(contenders, bare)
 	} else {
 		contenders = append(contenders, &contender{name: bareName, problem: err})
@@ -50,12 +52,12 @@ func startBothy(dir, rootfs string, rounds, vmRounds int) ([]*contender, func(),
 }
 
 // startDocker starts Docker's engine where dockerd is installed.
-func startDocker(dir, rootfs string, rounds, _ int) ([]*contender, func(), error) {
+func startDocker(p plan) ([]*contender, func(), error) {
 	dockerd, err := exec.LookPath("dockerd")
 	if err != nil {
 		return nil, func() {}, nil
 	}
-	root := filepath.Join(dir, "docker")
+	root := filepath.Join(p.dir, "docker")
 	socket := filepath.Join(root, "docker.sock")
 	stop, err := startDaemon(root, socket, dockerd, "--data-root", filepath.Join(root, "data"), "--exec-root", filepath.Join(root, "run"),
 		"--pidfile", filepath.Join(root, "pid"), "--config-file", filepath.Join(root, "daemon.json"), "-H", "unix://"+socket)
@@ -63,25 +65,26 @@ func startDocker(dir, rootfs string, rounds, _ int) ([]*contender, func(), error
 		return []*contender{{name: "docker", problem: err}}, func() {}, nil
 	}
 	env := []string{"DOCKER_HOST=unix://" + socket, "DOCKER_CONFIG=" + root}
-	if err := do(env, "docker", "import", rootfs, "busybox"); err != nil {
+	if err := do(env, "docker", "import", p.busybox, "busybox"); err != nil {
 		return []*contender{{name: "docker", problem: err}}, stop, nil
 	}
 	return []*contender{
-		{name: "docker", rounds: rounds, env: env, command: []string{"docker", "run", "--rm", "busybox", "echo", "hi"}},
-		{name: "docker, no network", rounds: rounds, env: env, command: []string{"docker", "run", "--rm", "--network", "none", "busybox", "echo", "hi"}},
+		{name: "docker", rounds: p.rounds, env: env, command: []string{"docker", "run", "--rm", "busybox", "echo", "hi"}},
+		{name: "docker, no network", rounds: p.rounds, env: env, command: []string{"docker", "run", "--rm", "--network", "none", "busybox", "echo", "hi"}},
+		importing("docker", p, env, "docker"),
 	}, stop, nil
 }
 
 // startPodman makes a store for Podman, with runc: crun refuses a host whose
 // cgroups are in part v1.
-func startPodman(dir, rootfs string, rounds, _ int) ([]*contender, func(), error) {
+func startPodman(p plan) ([]*contender, func(), error) {
 	podman, err := exec.LookPath("podman")
 	if err != nil {
 		return nil, func() {}, nil
 	}
-	root := filepath.Join(dir, "podman")
+	root := filepath.Join(p.dir, "podman")
 	base := []string{podman, "--root", filepath.Join(root, "root"), "--runroot", filepath.Join(root, "run"), "--runtime", "runc", "--cgroup-manager", "cgroupfs"}
-	if err := do(nil, base[0], append(base[1:], "import", rootfs, "localhost/busybox")...); err != nil {
+	if err := do(nil, base[0], append(base[1:], "import", p.busybox, "localhost/busybox")...); err != nil {
 		return []*contender{{name: "podman", problem: err}}, func() {}, nil
 	}
 	stop := func() {
@@ -93,9 +96,19 @@ func startPodman(dir, rootfs string, rounds, _ int) ([]*contender, func(), error
 		return append(append(append([]string{}, base...), append([]string{"run", "--rm", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}, flags...)...), "localhost/busybox", "echo", "hi")
 	}
 	return []*contender{
-		{name: "podman", rounds: rounds, command: run()},
-		{name: "podman, no network", rounds: rounds, command: run("--network", "none")},
+		{name: "podman", rounds: p.rounds, command: run()},
+		{name: "podman, no network", rounds: p.rounds, command: run("--network", "none")},
+		importing("podman", p, nil, base...),
 	}, stop, nil
+}
+
+// importing imports the Debian root file system, and removes it again.
+func importing(engine string, p plan, env []string, cli ...string) *contender {
+	return &contender{
+		name: engine + " import", rounds: p.imports, env: env,
+		command: append(slices.Clone(cli), "import", p.debian, "localhost/imported"),
+		after:   append(slices.Clone(cli), "rmi", "localhost/imported"),
+	}
 }
 
 func do(env []string, name string, args ...string) error {

@@ -1,9 +1,10 @@
-// Command bench times `run --rm busybox echo hi` under bothy in both homes and,
-// where they are installed, under docker and podman, in one run with the rounds
-// interleaved, and prints medians and ratios. It starts the engines it needs on
-// roots of their own and stops them again.
+// Command bench times `run --rm busybox echo hi` under bothy in both homes, and
+// the import of a Debian root file system, and the same under docker and podman
+// where they are installed, in one run with the rounds interleaved, and prints
+// medians and ratios. It starts the engines it needs on roots of their own and
+// stops them again.
 //
-//	go run ./test/bench [-rounds 15] [-vm-rounds 5]
+//	go run ./test/bench [-rounds 15] [-vm-rounds 5] [-import-rounds 3]
 package main
 
 import (
@@ -22,6 +23,8 @@ type contender struct {
 	rounds  int
 	command []string
 	env     []string
+	// after, if set, undoes what command did; it is not timed.
+	after []string
 	// until, if set, ends the measurement at the first output that holds it,
 	// rather than at the command's end.
 	until   string
@@ -41,6 +44,9 @@ func (c *contender) once() error {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	c.times = append(c.times, time.Since(start))
+	if c.after != nil {
+		return do(c.env, c.after[0], c.after[1:]...)
+	}
 	return nil
 }
 
@@ -49,26 +55,35 @@ func (c *contender) median() time.Duration {
 	return c.times[len(c.times)/2]
 }
 
+// plan is what every engine is asked to do.
+type plan struct {
+	dir                       string // where the engines keep everything
+	busybox, debian           string // root file systems, tar
+	rounds, vmRounds, imports int
+}
+
 func main() {
-	rounds := flag.Int("rounds", 15, "rounds for containers")
-	vmRounds := flag.Int("vm-rounds", 5, "rounds for virtual machines")
-	images := flag.String("images", "/var/cache/bothy/images", "where make images put busybox.tar")
+	var p plan
+	flag.IntVar(&p.rounds, "rounds", 15, "rounds for containers")
+	flag.IntVar(&p.vmRounds, "vm-rounds", 5, "rounds for virtual machines")
+	flag.IntVar(&p.imports, "import-rounds", 3, "rounds for the import of an image")
+	images := flag.String("images", "/var/cache/bothy/images", "where make images put its root file systems")
 	flag.Parse()
-	if err := bench(*rounds, *vmRounds, filepath.Join(*images, "busybox.tar")); err != nil {
+	p.busybox, p.debian = filepath.Join(*images, "busybox.tar"), filepath.Join(*images, "debian.tar")
+	if err := bench(p); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(rounds, vmRounds int, rootfs string) error {
-	dir, err := os.MkdirTemp("", "bothy-bench-")
-	if err != nil {
+func bench(p plan) (err error) {
+	if p.dir, err = os.MkdirTemp("", "bothy-bench-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(p.dir)
 	var contenders []*contender
-	for _, engine := range []func(dir, rootfs string, rounds, vmRounds int) ([]*contender, func(), error){startBothy, startDocker, startPodman} {
-		more, stop, err := engine(dir, rootfs, rounds, vmRounds)
+	for _, start := range []func(plan) ([]*contender, func(), error){startBothy, startDocker, startPodman} {
+		more, stop, err := start(p)
 		if err != nil {
 			return err
 		}
@@ -106,7 +121,7 @@ func print(contenders []*contender) {
 			medians[c.name] = c.median()
 		}
 	}
-	fmt.Printf("%-34s %9s %9s %9s %7s\n", "run --rm busybox echo hi", "median", "fastest", "slowest", "rounds")
+	fmt.Printf("%-34s %9s %9s %9s %7s\n", "run --rm busybox echo hi; import", "median", "fastest", "slowest", "rounds")
 	for _, c := range contenders {
 		if c.problem != nil {
 			fmt.Printf("%-34s not measured: %v\n", c.name, c.problem)
@@ -117,7 +132,7 @@ func print(contenders []*contender) {
 	fmt.Println()
 	for _, r := range [][2]string{
 		{"bothy process", "docker"}, {"bothy process", "podman"}, {"bothy process, no network", "docker, no network"}, {"bothy process, no network", "podman, no network"},
-		{"bothy vm", "bare QEMU to PID 1's first line"}, {"bothy vm", "docker"},
+		{"bothy vm", bareName}, {"bothy vm", "docker"}, {"bothy import", "docker import"}, {"bothy import", "podman import"},
 	} {
 		a, b := medians[r[0]], medians[r[1]]
 		if a > 0 && b > 0 {
