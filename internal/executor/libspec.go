@@ -121,7 +121,7 @@ func newProcess(p *specs.Process) (*libcontainer.Process, error) {
 
 func checkProcess(p *specs.Process) error {
 	switch {
-	case len(p.Args) == 0 || p.Args[0] == "":
+	case len(p.Args) == 0: // an empty word is a command that is not found
 		return errorf(errdefs.ErrInvalidArgument, "no command specified")
 	case !filepath.IsAbs(p.Cwd):
 		return errorf(errdefs.ErrInvalidArgument, "the working directory %q is invalid: it needs to be an absolute path", p.Cwd)

@@ -120,6 +120,8 @@ func testDeniedCommand(t *testing.T, e *env) {
 	wantError(t, err, errdefs.ErrInvalidArgument, "permission denied")
 	_, err = e.tryCreate(command("/etc"))
 	wantError(t, err, errdefs.ErrInvalidArgument, "is a directory")
+	_, err = e.tryCreate(command(""))
+	wantError(t, err, errdefs.ErrInvalidArgument, "executable file not found in $PATH")
 }
 
 func testBadRequests(t *testing.T, e *env) {
