@@ -331,6 +331,9 @@ func TestOutputReachesLogAndClients(t *testing.T) {
 	if e := b.exit(); e.Status != 42 || e.Pid == 0 || e.ExitedAt.IsZero() || e.Error != "" || e.OOMKilled {
 		t.Errorf("exit record %+v", e)
 	}
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", b.client.Pid)); err != nil || string(name) != "containerd-shim\n" {
+		t.Errorf("the shim is listed as %q, %v", name, err)
+	}
 	late := b.attach(shimapi.AttachRequest{Stdout: true})
 	if out, errs := frames(t, late); out+errs != "" {
 		t.Errorf("late client: %q, %q", out, errs)

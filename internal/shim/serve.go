@@ -50,6 +50,7 @@ func serve(ctx context.Context, o Options, home newHome) error {
 		return fmt.Errorf("a shim needs an id and the absolute path of a bundle: %w", errdefs.ErrInvalidArgument)
 	}
 	keepSignals()
+	setName()
 	files, err := inherited()
 	if err != nil {
 		return err
@@ -124,6 +125,10 @@ func (s *service) linger() {
 		}
 	}
 }
+
+// setName gives this process its program's name, at most 15 bytes, where it is
+// listed: started from a descriptor, it has that one's number.
+func setName() { _ = os.WriteFile("/proc/self/comm", []byte("containerd-shim"), 0) }
 
 // keepSignals makes the shim live on where a signal is meant for a terminal's
 // or the engine's processes. The signals are caught, not ignored: what is
