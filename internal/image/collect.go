@@ -51,8 +51,8 @@ func (s *Store) Collect(ctx context.Context) error {
 	return nil
 }
 
-// sweep removes what a crash left and nobody can need: leases and half-written
-// blobs of operations that are no more, and blobs that never came on record.
+// sweep removes what a crash left and nobody can need: leases of operations that
+// are no more, and blobs that never came on record.
 func (s *Store) sweep(ctx context.Context, backend content.Store) error {
 	ls, err := s.leases.List(ctx)
 	if err != nil {
@@ -60,15 +60,6 @@ func (s *Store) sweep(ctx context.Context, backend content.Store) error {
 	}
 	for _, l := range ls {
 		if err := s.leases.Delete(ctx, l); err != nil {
-			return err
-		}
-	}
-	ingests, err := backend.ListStatuses(ctx)
-	if err != nil {
-		return err
-	}
-	for _, i := range ingests {
-		if err := backend.Abort(ctx, i.Ref); err != nil && !errdefs.IsNotFound(err) {
 			return err
 		}
 	}

@@ -170,3 +170,22 @@ func TestLeftOversAreSwept(t *testing.T) {
 	}
 	wholeOrNothing(t, root)
 }
+
+// TestOpenAfterACrashInTheMiddleOfABlob has what a kill leaves at the steps of
+// beginning a blob in containerd's store.
+func TestOpenAfterACrashInTheMiddleOfABlob(t *testing.T) {
+	t.Parallel()
+	for _, left := range [][]string{{}, {"ref"}, {"ref", "startedat.tmp"}, {"ref", "startedat"}, {"ref", "startedat", "updatedat"}, {"ref", "startedat", "data"}, {"data"}} {
+		root := t.TempDir()
+		dir := filepath.Join(root, "content", "ingest", "0123")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range left {
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		isEmpty(t, openStoreAt(t, root, Options{}))
+	}
+}

@@ -127,6 +127,11 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// Half-written blobs go as a whole: one that a crash left without some of
+	// its files, containerd's store can neither list nor abort.
+	if err := os.RemoveAll(filepath.Join(s.root, "content", "ingest")); err != nil {
+		return err
+	}
 	backend, err := local.NewStore(filepath.Join(s.root, "content"))
 	if err != nil {
 		return err
