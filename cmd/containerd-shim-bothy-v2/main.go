@@ -32,6 +32,12 @@ func main() {
 	if executor.IsInit() {
 		executor.Init()
 	}
+	if executor.IsCompiler() {
+		if err := executor.Compile(); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if os.Getpid() == 1 && os.Args[0] == "/init" {
 		guest.Main()
 	}

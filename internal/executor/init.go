@@ -1,11 +1,14 @@
 package executor
 
 import (
+	"context"
+	"encoding/json"
 	"os"
 
 	_ "github.com/opencontainers/cgroups/devices" // lets libcontainer set device rules
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // enters the namespaces before Go's runtime starts
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"bothy/internal/executor/filter"
 	"bothy/internal/executor/sealed"
@@ -22,6 +25,41 @@ func IsInit() bool {
 func Init() {
 	filter.Adopt()
 	libcontainer.Init()
+}
+
+// IsCompiler says whether this process is one that compiles a filter for
+// Filter. Main asks like IsInit, and calls Compile if so.
+func IsCompiler() bool { return filter.IsCompiler() }
+
+// Compile compiles a filter, and is the last that the process does.
+func Compile() error { return filter.Compile() }
+
+// Filter returns the compiled filter of the seccomp profile in the JSON of a
+// runtime spec, for the GuestOptions of another machine, nil if it has none. It
+// is kept in dir, see Options.Filters.
+func Filter(ctx context.Context, dir string, spec []byte) ([]byte, error) {
+	var s struct {
+		Linux struct {
+			Seccomp *specs.LinuxSeccomp `json:"seccomp"`
+		} `json:"linux"`
+	}
+	if err := json.Unmarshal(spec, &s); err != nil || s.Linux.Seccomp == nil {
+		return nil, err
+	}
+	cache, err := filter.New(dir)
+	if err != nil {
+		return nil, err
+	}
+	return cache.Compiled(ctx, s.Linux.Seccomp)
+}
+
+// AddFilter keeps what Filter returned elsewhere, for containers with this
+// profile.
+func (s *Service) AddFilter(profile *specs.LinuxSeccomp, compiled []byte) error {
+	if s.filters == nil || profile == nil || len(compiled) == 0 {
+		return nil
+	}
+	return s.filters.Add(profile, compiled)
 }
 
 // SealedSelf returns the running program as a sealed memory file, see package

@@ -33,6 +33,9 @@ const shutdownTimeout = time.Second
 // executorRoot is where libcontainer keeps its state.
 const executorRoot = "/run/executor"
 
+// filtersDir is where the executor keeps compiled seccomp filters.
+const filtersDir = "/run/filters"
+
 // Main is the whole life of PID 1. It does not return: the machine powers off,
 // or, if it cannot even do what it is for, the kernel panics and the host sees
 // the reason on the console.
@@ -112,6 +115,7 @@ func (g *guest) prepare(u *uevents, m *modules) error {
 	networks := &networks{uevents: u, modules: m, trace: &g.trace}
 	service, err := executor.New(executor.Options{
 		Root:         executorRoot,
+		Filters:      filtersDir,
 		Streams:      streams{g.session},
 		Reaper:       executor.NewReaper(),
 		ResolveMount: (&disks{uevents: u, modules: m}).resolve,

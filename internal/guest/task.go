@@ -131,6 +131,11 @@ func (t *task) prepare(req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskReque
 		return nil, err
 	}
 	setNetNS(spec, netns)
+	if spec.Linux != nil {
+		if err := t.AddFilter(spec.Linux.Seccomp, o.Filter); err != nil {
+			return nil, fmt.Errorf("keeping the seccomp filter: %w", err)
+		}
+	}
 	bundle := filepath.Join(bundlesDir, req.ID)
 	if err := writeBundle(bundle, spec, o.Files); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package shim
 import (
 	"context"
 	"errors"
+	"log"
 	"os"
 	"path/filepath"
 
@@ -79,6 +80,7 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 	if err != nil {
 		return nil, err
 	}
+	filter := compileFilter(ctx, o)
 	machine, err := vm.Boot(ctx, vm.Config{
 		ID:      o.id,
 		Bundle:  o.bundle,
@@ -86,6 +88,7 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 		Rootfs:  o.rootfs,
 		Taps:    o.network,
 		Streams: o.streams,
+		Filter:  func() []byte { return <-filter },
 		Started: group.Apply,
 	})
 	if err != nil {
@@ -99,4 +102,27 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 		close:            func() error { return errors.Join(machine.Close(), group.Destroy()) },
 		drop:             func() error { machine.Kill(); return nil },
 	}, nil
+}
+
+// compileFilter compiles the container's seccomp filter while its machine boots:
+// the guest would take much longer. One that cannot be compiled here is left
+// to the guest, and so is a second one.
+func compileFilter(ctx context.Context, o homeOptions) <-chan []byte {
+	compiled := make(chan []byte, 1)
+	go func() {
+		defer close(compiled)
+		if o.filters == "" {
+			return
+		}
+		spec, err := os.ReadFile(filepath.Join(o.bundle, shimapi.SpecFile))
+		if err == nil {
+			var filter []byte
+			filter, err = executor.Filter(ctx, o.filters, spec)
+			compiled <- filter
+		}
+		if err != nil {
+			log.Printf("the guest compiles the seccomp filter itself: %v", err)
+		}
+	}()
+	return compiled
 }

@@ -127,6 +127,9 @@ type GuestOptions struct {
 	NewNetNS   bool            `json:"newNetNS,omitempty"`
 	Time       time.Time       `json:"time"`    // the host's clock
 	Entropy    []byte          `json:"entropy"` // 32 bytes for the guest's random generator
+	// Filter is the spec's seccomp filter as the executor has compiled it; none
+	// makes the guest compile it.
+	Filter []byte `json:"filter,omitempty"`
 }
 
 // File is a file that the guest writes and bind-mounts where the spec has a

@@ -57,6 +57,9 @@ func (m *Machine) guestOptions(bundle string) (*shimapi.GuestOptions, error) {
 		NewNetNS:   hasNetworkNamespace(spec),
 		Entropy:    make([]byte, entropySize),
 	}
+	if m.config.Filter != nil {
+		o.Filter = m.config.Filter()
+	}
 	for _, path := range m.config.Machine.Files {
 		data, mode, err := readBounded(path, maxFile)
 		if err != nil {

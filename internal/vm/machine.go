@@ -34,6 +34,9 @@ type Config struct {
 	Rootfs  []*types.Mount // those of the Create request that will follow
 	Taps    []*os.File     // one for each of Machine.Interfaces; the caller closes them
 	Streams Streams        // where standard streams come from and go to
+	// Filter, if not nil, returns what GuestOptions have in their field of that
+	// name. It is called when the guest is up.
+	Filter func() []byte
 	// Started, if not nil, is called with QEMU's process id before the guest
 	// boots, to put it where it belongs. Its error ends the boot.
 	Started func(pid int) error

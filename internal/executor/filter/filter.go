@@ -45,7 +45,10 @@ const (
 // Adopt makes this process compile its filter by the record that is its first
 // descriptor behind stdio, if that is one. It is called before anything else
 // in a container's first steps.
-func Adopt() bool { return C.filter_adopt(3) != 0 }
+func Adopt() bool { return C.filter_adopt(recordFD) != 0 }
+
+// recordFD is the first descriptor behind stdio.
+const recordFD = 3
 
 // Cache is a directory with records. Several processes may use it.
 type Cache struct {
@@ -124,19 +127,28 @@ func (r *Record) Keep() error {
 	if r.path == "" {
 		return nil
 	}
-	header := make([]byte, headerSize)
-	if _, err := r.File.ReadAt(header, 0); err != nil {
+	size, err := r.filled()
+	if err != nil || size == 0 {
 		return err
-	}
-	calls, program := int64(binary.NativeEndian.Uint32(header[8:])), int64(binary.NativeEndian.Uint32(header[12:]))
-	size := headerSize + calls + program
-	if calls == 0 || size > recordSize {
-		return nil
 	}
 	if others, err := os.ReadDir(filepath.Dir(r.path)); err != nil || len(others) >= maxRecords {
 		return err
 	}
 	return keep(r.path, io.NewSectionReader(r.File, 0, size))
+}
+
+// filled is the length in bytes of what the record has by now, 0 for nothing.
+func (r *Record) filled() (int64, error) {
+	header := make([]byte, headerSize)
+	if _, err := r.File.ReadAt(header, 0); err != nil {
+		return 0, err
+	}
+	calls, program := int64(binary.NativeEndian.Uint32(header[8:])), int64(binary.NativeEndian.Uint32(header[12:]))
+	size := headerSize + calls + program
+	if calls == 0 || size > recordSize {
+		return 0, nil
+	}
+	return size, nil
 }
 
 // keep writes a file at path, whole or not at all.

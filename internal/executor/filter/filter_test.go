@@ -19,6 +19,13 @@ import (
 const exportMode = "BOTHY_TEST_FILTER_EXPORT"
 
 func TestMain(m *testing.M) {
+	if IsCompiler() {
+		if err := Compile(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if rules := os.Getenv(exportMode); rules != "" {
 		if err := export(rules, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -128,6 +135,43 @@ func TestSameProgramFromARecord(t *testing.T) {
 	}
 	if got := compile(t, manyRules, second.File); !bytes.Equal(got, plain) {
 		t.Error("the program from the record is another one")
+	}
+}
+
+// A record that is compiled ahead, and added to the cache of another machine,
+// is the one that is found there.
+func TestCompiledElsewhere(t *testing.T) {
+	t.Parallel()
+	profile := &specs.LinuxSeccomp{
+		DefaultAction: specs.ActErrno,
+		Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchX86},
+		Syscalls:      []specs.LinuxSyscall{{Names: []string{"read", "write", "exit_group", "futex"}, Action: specs.ActAllow}},
+	}
+	here, err := New(filepath.Join(t.TempDir(), "here"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := New(filepath.Join(t.TempDir(), "there"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := here.Compiled(t.Context(), profile)
+	if err != nil || len(data) <= headerSize {
+		t.Fatalf("%d bytes, %v", len(data), err)
+	}
+	if again, err := here.Compiled(t.Context(), profile); err != nil || !bytes.Equal(again, data) {
+		t.Errorf("another one the second time: %v", err)
+	}
+	if err := there.Add(profile, data); err != nil {
+		t.Fatal(err)
+	}
+	r, err := there.Record(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if got, err := io.ReadAll(r.File); r.path != "" || err != nil || !bytes.Equal(got, data) {
+		t.Errorf("it is not there: %v", err)
 	}
 }
 
