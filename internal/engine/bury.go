@@ -9,11 +9,16 @@ import (
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs"
 )
 
 const (
 	// shutdownTimeout bounds a shim's orderly end.
 	shutdownTimeout = 10 * time.Second
+	// busyTimeout bounds the wait for a shim that makes a container still, and
+	// busyPause lies between two questions whether it does.
+	busyTimeout = time.Second
+	busyPause   = 20 * time.Millisecond
 	// buryTimeout bounds all of bury.
 	buryTimeout = 30 * time.Second
 )
@@ -56,15 +61,40 @@ func (s *starter) shutDown(ctx context.Context, c *ctr, t task, remove bool) boo
 			return true
 		}
 	}
-	_, err := t.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
-	if err != nil { // not ended yet, or never made
-		_, _ = t.Kill(ctx, &taskAPI.KillRequest{ID: c.id, Signal: uint32(syscall.SIGKILL), All: true})
-		if _, werr := t.Wait(ctx, &taskAPI.WaitRequest{ID: c.id}); werr == nil {
-			_, err = t.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
+	clean, err := deleteTask(ctx, c, t)
+	if err != nil {
+		s.log.Warn("a shim does not end in good order", "container", c.id, "error", err)
+		s.killShim(c, t)
+		return false
+	}
+	return s.gone(ctx, c, t) && clean
+}
+
+// deleteTask ends a shim's container and tells the shim to end. One that is
+// busy making the container for a bothyd that is no more is asked again, for a
+// while. It reports whether there was a container to be deleted.
+func deleteTask(ctx context.Context, c *ctr, t task) (clean bool, _ error) {
+	for end := time.Now().Add(busyTimeout); ; {
+		_, err := t.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
+		if err != nil && !errdefs.IsNotFound(err) { // it has not ended
+			_, _ = t.Kill(ctx, &taskAPI.KillRequest{ID: c.id, Signal: uint32(syscall.SIGKILL), All: true})
+			if _, werr := t.Wait(ctx, &taskAPI.WaitRequest{ID: c.id}); werr == nil {
+				_, err = t.Delete(ctx, &taskAPI.DeleteRequest{ID: c.id})
+			}
+		}
+		_, serr := t.Shutdown(ctx, &taskAPI.ShutdownRequest{ID: c.id})
+		if serr == nil {
+			return err == nil, nil
+		}
+		if !errdefs.IsFailedPrecondition(serr) || time.Now().After(end) {
+			return false, errors.Join(err, serr)
+		}
+		select {
+		case <-time.After(busyPause):
+		case <-ctx.Done():
+			return false, ctx.Err()
 		}
 	}
-	_, _ = t.Shutdown(ctx, &taskAPI.ShutdownRequest{ID: c.id})
-	return s.gone(ctx, c, t) && err == nil
 }
 
 // gone waits for the end of a shim that was told to end, and kills one that
@@ -75,15 +105,27 @@ func (s *starter) gone(ctx context.Context, c *ctr, t task) bool {
 		return true
 	case <-ctx.Done():
 	}
-	if pid := t.Pid(); pid > 1 {
-		s.log.Warn("killing a shim that does not end", "container", c.id, "pid", pid)
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-		late := time.NewTimer(shutdownTimeout)
-		defer late.Stop()
-		select {
-		case <-t.Done():
-		case <-late.C:
-		}
-	}
+	s.killShim(c, t)
 	return false
+}
+
+// killShim ends a shim by force, and waits for that.
+func (s *starter) killShim(c *ctr, t task) {
+	select {
+	case <-t.Done():
+		return
+	default:
+	}
+	pid := t.Pid()
+	if pid <= 1 {
+		return
+	}
+	s.log.Warn("killing a shim that does not end", "container", c.id, "pid", pid)
+	_ = syscall.Kill(pid, syscall.SIGKILL)
+	late := time.NewTimer(shutdownTimeout)
+	defer late.Stop()
+	select {
+	case <-t.Done():
+	case <-late.C:
+	}
 }

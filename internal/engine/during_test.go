@@ -210,3 +210,20 @@ func TestListedImageNamesItsContainers(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+func TestNewEngineWaitsForAShimThatIsBusy(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id := r.create("web", container.HostConfig{})
+	shim := r.start("web")
+	shim.started, shim.busy = false, 3
+	r.crash()
+	must(t, r.files.saveStatus(id, status{State: container.StateCreated}))
+	r.networks.attached = map[string]bool{}
+	begin := time.Now()
+	r.open()
+	if took := time.Since(begin); took > shutdownTimeout/2 {
+		t.Errorf("it took %s", took)
+	}
+	r.clean()
+}

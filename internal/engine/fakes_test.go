@@ -131,6 +131,7 @@ type fakeShim struct {
 	started bool
 	status  int
 	signals []uint32
+	busy    int    // how often it is making the container still when it is told to end
 	breaks  int    // how many waits end with a broken connection
 	ignore  uint32 // a signal that the container does not end on
 	conns   []net.Conn
@@ -262,6 +263,13 @@ func (t fakeTask) Delete(context.Context, *taskAPI.DeleteRequest) (*taskAPI.Dele
 }
 
 func (t fakeTask) Shutdown(context.Context, *taskAPI.ShutdownRequest) (*emptypb.Empty, error) {
+	t.mu.Lock()
+	t.busy--
+	busy := t.busy >= 0
+	t.mu.Unlock()
+	if busy {
+		return nil, errdefs.ErrFailedPrecondition
+	}
 	t.vanish()
 	return &emptypb.Empty{}, nil
 }
