@@ -57,6 +57,10 @@ type Machines interface {
 // Images is the engine's image side. A ref is what a user typed: a name, a
 // name with tag or digest, an ID or a unique prefix of one.
 type Images interface {
+	// Login checks what a client would show a registry. server is the
+	// registry's host, or a URL as docker's configuration has it; "" is Docker
+	// Hub.
+	Login(ctx context.Context, server string, auth *registry.AuthConfig) error
 	PullImage(ctx context.Context, ref string, platform *ocispec.Platform, auth *registry.AuthConfig, out Progress) error
 	// ImportImage makes a one-layer image of a (compressed) root file system
 	// tar and returns its ID ("sha256:..."), which is also its last message's

@@ -80,6 +80,13 @@ func (f *fake) Subscribe(_ context.Context, since, until time.Time, filters Filt
 	return past, f.live, f.call("subscribe %d %d %v", since.UnixNano(), until.UnixNano(), filters)
 }
 
+func (f *fake) Login(_ context.Context, server string, auth *registry.AuthConfig) error {
+	if auth.Password == "wrong" {
+		return fmt.Errorf("unauthorized: %w", errdefs.ErrUnauthenticated)
+	}
+	return f.call("login %s as %s", server, auth.Username)
+}
+
 func (f *fake) PullImage(_ context.Context, ref string, platform *ocispec.Platform, auth *registry.AuthConfig, out Progress) error {
 	f.auth = auth
 	if ref == "broken:later" {

@@ -17,7 +17,7 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/info", handle: s.info},
 		{method: "GET", path: "/events", handle: s.streaming(s.events)},
 		{method: "GET", path: "/system/df", handle: notYet},
-		{method: "POST", path: "/auth", handle: notYet},
+		{method: "POST", path: "/auth", handle: s.login},
 
 		{method: "GET", path: "/images/json", handle: s.listImages},
 		{method: "POST", path: "/images/create", handle: s.createImage},

@@ -76,6 +76,7 @@ type imageStore interface {
 	Hold(id digest.Digest) (release func())
 	// Collect deletes what no image and no container needs.
 	Collect(ctx context.Context) error
+	Login(ctx context.Context, server string, auth *image.Auth) error
 	Pull(ctx context.Context, ref string, opts image.PullOptions) (*image.Image, error)
 	Load(ctx context.Context, archive io.Reader, opts image.LoadOptions) ([]image.Loaded, error)
 	Import(ctx context.Context, rootfs io.Reader, opts image.ImportOptions) (*image.Image, error)

@@ -65,12 +65,21 @@ func relayProgress(out engineapi.Progress) func(image.Progress) {
 	return func(p image.Progress) { out(message(p)) }
 }
 
+func authOf(a *registry.AuthConfig) *image.Auth {
+	if a == nil {
+		return nil
+	}
+	return &image.Auth{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
+}
+
+// Login checks what a client would show a registry.
+func (s *Images) Login(ctx context.Context, server string, auth *registry.AuthConfig) error {
+	return s.store.Login(ctx, server, authOf(auth))
+}
+
 // PullImage gets an image from its registry.
 func (s *Images) PullImage(ctx context.Context, ref string, platform *ocispec.Platform, auth *registry.AuthConfig, out engineapi.Progress) error {
-	opts := image.PullOptions{Platform: platform, Progress: relayProgress(out)}
-	if auth != nil {
-		opts.Auth = &image.Auth{Username: auth.Username, Password: auth.Password, IdentityToken: auth.IdentityToken, RegistryToken: auth.RegistryToken}
-	}
+	opts := image.PullOptions{Platform: platform, Progress: relayProgress(out), Auth: authOf(auth)}
 	_, err := s.store.Pull(ctx, ref, opts)
 	if err != nil {
 		return err

@@ -214,6 +214,13 @@ func TestPullWithPassword(t *testing.T) {
 		}
 		reg.ServeHTTP(w, r)
 	})
+	mux.HandleFunc("/v2/{$}", func(w http.ResponseWriter, r *http.Request) {
+		_, _, basic := r.BasicAuth()
+		if basic || r.Header.Get("Authorization") != "Bearer T" {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="s"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
 	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) {
 		u, p, ok := r.BasicAuth()
 		if !ok && r.ParseForm() == nil {
@@ -239,6 +246,13 @@ func TestPullWithPassword(t *testing.T) {
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
 	host := strings.TrimPrefix(srv.URL, "http://")
+	for password, want := range map[string]func(error) bool{
+		"secret": func(err error) bool { return err == nil }, "wrong": errdefs.IsUnauthorized, "": errdefs.IsUnauthorized,
+	} {
+		if err := openStore(t).Login(t.Context(), "http://"+host+"/v2/", &Auth{Username: "me", Password: password}); !want(err) {
+			t.Errorf("login with %q: %v", password, err)
+		}
+	}
 	for _, kind := range []string{"basic", "token"} {
 		s := openStore(t)
 		ref := host + "/" + kind + "/app"

@@ -26,15 +26,21 @@ type Auth struct {
 	RegistryToken string
 }
 
-// resolver makes a client for the registry of a reference. Only that registry
-// is shown the auth, a mirror is not.
+// resolver makes a client for the registry of a reference.
 func (s *Store) resolver(ctx context.Context, ref reference.Named, auth *Auth) remotes.Resolver {
-	domain := reference.Domain(ref)
-	agent := http.Header{"User-Agent": []string{s.opts.UserAgent}}
+	return docker.NewResolver(docker.ResolverOptions{Hosts: s.registryHosts(ctx, reference.Domain(ref), auth), Headers: s.agent()})
+}
+
+func (s *Store) agent() http.Header { return http.Header{"User-Agent": []string{s.opts.UserAgent}} }
+
+// registryHosts says how to reach a registry and its mirrors. Only the registry
+// is shown the auth, a mirror is not.
+func (s *Store) registryHosts(ctx context.Context, domain string, auth *Auth) docker.RegistryHosts {
+	agent := s.agent()
 	mine := func(host string) bool {
 		return host == domain || domain == "docker.io" && host == "registry-1.docker.io"
 	}
-	hosts := func(host string) ([]docker.RegistryHost, error) {
+	return func(host string) ([]docker.RegistryHost, error) {
 		o := hostconfig.HostOptions{
 			HostDir:        s.hostDir,
 			AuthorizerOpts: []docker.AuthorizerOpt{docker.WithAuthHeader(agent)},
@@ -64,7 +70,6 @@ func (s *Store) resolver(ctx context.Context, ref reference.Named, auth *Auth) r
 		}
 		return hs, nil
 	}
-	return docker.NewResolver(docker.ResolverOptions{Hosts: hosts, Headers: agent.Clone()})
 }
 
 // hostDir finds the directory that configures a registry.
