@@ -188,7 +188,11 @@ func (s *store) setAside(id string, reason error) {
 	if err == nil {
 		err = os.Rename(s.dir(id), to)
 	}
-	s.log.Error("a container's record cannot be read: it is set aside", "container", id, "reason", reason, "moved to", to, "error", err)
+	if err != nil {
+		s.log.Error("a container's record cannot be read, and it cannot be set aside", "container", id, "reason", reason, "error", err)
+		return
+	}
+	s.log.Error("a container's record cannot be read: it is set aside", "container", id, "reason", reason, "moved to", to)
 }
 
 // storeError names the container that err is about; a nil err stays nil.
