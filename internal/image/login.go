@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,8 +33,13 @@ func (s *Store) Login(ctx context.Context, server string, auth *Auth) error {
 	if err != nil {
 		return s.explain("logging in to "+domain, err)
 	}
-	// The registry itself is the last; what stands before are mirrors.
-	if err := s.showAuth(ctx, hosts[len(hosts)-1]); err != nil {
+	// The registry itself is the last, after mirrors; where hosts.toml says how
+	// to reach it, it stands among those as well.
+	itself := hosts[len(hosts)-1]
+	if i := slices.IndexFunc(hosts, func(h docker.RegistryHost) bool { return h.Host == itself.Host }); i >= 0 {
+		itself = hosts[i]
+	}
+	if err := s.showAuth(ctx, itself); err != nil {
 		return s.explain("logging in to "+domain, loginError(ref, err))
 	}
 	return nil

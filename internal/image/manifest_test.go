@@ -3,8 +3,12 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -266,5 +270,39 @@ func TestPullWithPassword(t *testing.T) {
 		if _, err := s.Pull(t.Context(), ref, PullOptions{Auth: &Auth{Username: "me", Password: "secret"}}); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
+	}
+}
+
+// TestOwnCertificateAuthority has a registry whose certificate hosts.toml vouches for.
+func TestOwnCertificateAuthority(t *testing.T) {
+	t.Parallel()
+	reg := newShelf()
+	reg.manifest(t, nil, tarOf(t, file("x", "x")))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v2/{$}", func(http.ResponseWriter, *http.Request) {})
+	mux.Handle("/v2/app/", reg)
+	srv := httptest.NewTLSServer(mux)
+	t.Cleanup(srv.Close)
+	certs := t.TempDir()
+	dir := filepath.Join(certs, "registry.example")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	toml := fmt.Sprintf("server = %q\n[host.%q]\nca = %q\n", srv.URL, srv.URL, filepath.Join(dir, "ca.pem"))
+	for name, b := range map[string][]byte{"ca.pem": ca, "hosts.toml": []byte(toml)} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openStoreAt(t, t.TempDir(), Options{RegistryConfigDirs: []string{certs}})
+	if err := s.Login(t.Context(), "registry.example", &Auth{Username: "me", Password: "secret"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Pull(t.Context(), "registry.example/app", PullOptions{}); err != nil {
+		t.Error(err)
+	}
+	if err := openStore(t).Login(t.Context(), "http://no-such-host.invalid/", nil); !errdefs.IsUnavailable(err) {
+		t.Errorf("a registry that is not there: %v", err)
 	}
 }
