@@ -59,9 +59,22 @@ func (p *pipeReader) read(wait bool) ([]byte, error) {
 }
 
 // readable says whether a read would not wait.
-func readable(fd uintptr) bool {
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-	return err != nil || n > 0
+func readable(fd uintptr) bool { return poll(fd, unix.POLLIN) != 0 }
+
+// poll tells which events have come, of those asked for and of hanging up and
+// errors. The runtime's own signals interrupt the call, and mean nothing.
+func poll(fd uintptr, events int16) int16 {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
+	for {
+		_, err := unix.Poll(fds, 0)
+		switch err {
+		case nil:
+			return fds[0].Revents
+		case unix.EINTR:
+		default:
+			return unix.POLLERR
+		}
+	}
 }
 
 // waitHangUp waits until the other side of a socket is closed, not only its
@@ -72,8 +85,6 @@ func waitHangUp(conn syscall.Conn) {
 		return
 	}
 	_ = raw.Read(func(fd uintptr) bool {
-		fds := []unix.PollFd{{Fd: int32(fd)}} // hanging up is told unasked
-		_, err := unix.Poll(fds, 0)
-		return err != nil || fds[0].Revents&unix.POLLHUP != 0
+		return poll(fd, 0)&unix.POLLHUP != 0 // hanging up is told unasked
 	})
 }
