@@ -30,7 +30,10 @@ func watchPeer(conn net.Conn, gone func()) io.Closer {
 		hungUp := false
 		_ = raw.Read(func(fd uintptr) bool { // again at each change, until it is closed
 			p := []unix.PollFd{{Fd: int32(fd)}}
-			_, err := unix.Poll(p, 0)
+			err := error(unix.EINTR)
+			for err == unix.EINTR { // by the runtime's own signals
+				_, err = unix.Poll(p, 0)
+			}
 			hungUp = err == nil && p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
 			return hungUp
 		})

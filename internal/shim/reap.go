@@ -115,7 +115,10 @@ func killWait(pid int, id string) error {
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(killTimeout.Milliseconds()))
+	n, err := 0, error(unix.EINTR)
+	for err == unix.EINTR { // by the runtime's own signals
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(killTimeout.Milliseconds()))
+	}
 	if err == nil && n == 0 {
 		return fmt.Errorf("it is still there after %s", killTimeout)
 	}
