@@ -159,9 +159,18 @@ func (s *Containers) completeHost(host *container.HostConfig, home spec.Home) {
 	if host.IpcMode == "" {
 		host.IpcMode = container.IPCModePrivate
 	}
+	if host.MemorySwappiness != nil && *host.MemorySwappiness == -1 { // the CLI's word for none
+		host.MemorySwappiness = nil
+	}
+	if !host.Privileged {
+		host.MaskedPaths, host.ReadonlyPaths = spec.Paths(host)
+	}
 }
 
 func completeConfig(cfg *container.Config, host *container.HostConfig, id string) {
+	if len(cfg.Volumes) == 0 {
+		cfg.Volumes = nil
+	}
 	if cfg.Hostname == "" {
 		cfg.Hostname = shortID(id)
 		if host.NetworkMode.IsHost() || host.UTSMode.IsHost() {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -178,7 +179,14 @@ func (s *System) registryConfig() *registry.ServiceConfig {
 		},
 		Mirrors: []string{},
 	}
+	for _, cidr := range []string{"127.0.0.0/8", "::1/128"} { // without TLS if there is none
+		cfg.InsecureRegistryCIDRs = append(cfg.InsecureRegistryCIDRs, netip.MustParsePrefix(cidr))
+	}
 	for _, host := range s.opts.InsecureRegistries {
+		if cidr, err := netip.ParsePrefix(host); err == nil {
+			cfg.InsecureRegistryCIDRs = append(cfg.InsecureRegistryCIDRs, cidr.Masked())
+			continue
+		}
 		cfg.IndexConfigs[host] = &registry.IndexInfo{Name: host, Mirrors: []string{}}
 	}
 	return cfg
