@@ -34,7 +34,19 @@ type TSC struct {
 type Disk struct {
 	Serial   string // at most 20 bytes: what the guest finds the disk by
 	ReadOnly bool
+	Size     int64 // bytes
 	FD       int
+}
+
+// longest is the size in bytes of the largest disk that QEMU writes to.
+func (l Layout) longest() uint64 {
+	n := int64(0)
+	for _, d := range l.Disks {
+		if !d.ReadOnly {
+			n = max(n, d.Size)
+		}
+	}
+	return uint64(n)
 }
 
 // baseCmdline is what every guest kernel is told.
@@ -138,13 +150,17 @@ func accelArgs(accel string) ([]string, error) {
 func diskArgs(i int, d Disk, bus *pci) []string {
 	set := i + 1
 	block := fmt.Sprintf("driver=raw,node-name=disk%d,read-only=%s,file.driver=file,file.filename=/dev/fdset/%d,file.locking=off", i, onOff(d.ReadOnly), set)
+	device := fmt.Sprintf("virtio-blk-pci,drive=disk%d,serial=%s,%s", i, escape(d.Serial), bus.next())
 	if !d.ReadOnly {
 		block += ",discard=unmap,file.discard=unmap"
+		// Where the host's disk is full the guest is to see an error; QEMU would
+		// stop the machine, without a word, until somebody makes it go on.
+		device += ",werror=report"
 	}
 	return []string{
 		"-add-fd", fmt.Sprintf("fd=%d,set=%d", d.FD, set),
 		"-blockdev", block,
-		"-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,serial=%s,%s", i, escape(d.Serial), bus.next()),
+		"-device", device,
 	}
 }
 

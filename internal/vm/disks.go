@@ -15,6 +15,7 @@ type disk struct {
 	path     string
 	serial   string
 	readOnly bool
+	size     int64 // bytes
 	file     *os.File
 }
 
@@ -43,7 +44,11 @@ func openDisks(mounts []*types.Mount) (disks []disk, err error) {
 			return disks, fmt.Errorf("opening a disk of the virtual machine: %w", err)
 		}
 		disks = append(disks, d)
-		if info, err := d.file.Stat(); err != nil || !info.Mode().IsRegular() {
+		info, err := d.file.Stat()
+		if err == nil {
+			disks[len(disks)-1].size = info.Size()
+		}
+		if err != nil || !info.Mode().IsRegular() {
 			return disks, fmt.Errorf("opening a disk of the virtual machine: %s is not a regular file: %w", m.Source, errdefs.ErrInvalidArgument)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -29,22 +30,32 @@ type process struct {
 	state *os.ProcessState
 }
 
+// program is a QEMU to start.
+type program struct {
+	path     string
+	args     []string
+	uid, gid uint32
+	groups   []uint32
+	files    []*os.File // its descriptors from 3 on
+	boot     []string   // files that it opens again by their descriptors
+}
+
 // startProcess starts QEMU as user and group of its own, in empty network, IPC
-// and host name namespaces, unable to gain privileges. files become its
-// descriptors from 3 on.
+// and host name namespaces, unable to gain privileges, and with no other files
+// than those it needs.
 //
 // The kernel sends the death signal when the starting thread ends, so that
 // thread is kept until QEMU has ended.
-func startProcess(path string, args []string, uid, gid uint32, groups []uint32, files []*os.File) (*process, error) {
+func startProcess(q program) (*process, error) {
 	p := &process{stderr: &head{limit: stderrLimit}, done: make(chan struct{})}
-	cmd := exec.Command(path, args...)
+	cmd := exec.Command(q.path, q.args...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
 	cmd.Dir = "/"
-	cmd.ExtraFiles = files
+	cmd.ExtraFiles = q.files
 	cmd.Stderr = p.stderr
 	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Credential: &syscall.Credential{Uid: uid, Gid: gid, Groups: groups},
+		Credential: &syscall.Credential{Uid: q.uid, Gid: q.gid, Groups: q.groups},
 		Pdeathsig:  syscall.SIGKILL,
 		Setsid:     true,
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS,
@@ -52,7 +63,7 @@ func startProcess(path string, args []string, uid, gid uint32, groups []uint32, 
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		err := q.prepareThread()
 		if err == nil {
 			err = cmd.Start()
 		}
@@ -65,11 +76,23 @@ func startProcess(path string, args []string, uid, gid uint32, groups []uint32, 
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("starting %s: %w", path, err)
+		return nil, fmt.Errorf("starting %s: %w", q.path, err)
 	}
 	p.pid = cmd.Process.Pid
 	p.kill = func() { _ = cmd.Process.Kill() } // fails only if QEMU has ended
 	return p, nil
+}
+
+// prepareThread takes from the calling thread what QEMU is not to have, and from
+// all of this process's children descriptors that nobody has meant for them.
+func (q program) prepareThread() error {
+	if err := unix.CloseRange(firstFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("closing descriptors: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	return confine(q.path, q.boot...)
 }
 
 // killed says whether a signal ended QEMU. Only valid after done.

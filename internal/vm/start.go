@@ -91,10 +91,14 @@ func (m *Machine) start() (s sockets, err error) {
 	}
 	opened = append(opened, log)
 	machine := m.config.Machine
-	if m.process, err = startProcess(machine.QEMU, args, machine.UID, machine.GID, kvmGroups(machine.Accel), h.files); err != nil {
+	m.process, err = startProcess(program{
+		path: machine.QEMU, args: args, uid: machine.UID, gid: machine.GID, groups: kvmGroups(machine.Accel),
+		files: h.files, boot: []string{machine.Kernel, machine.Initramfs},
+	})
+	if err != nil {
 		return s, err
 	}
-	if err = m.placed(); err != nil {
+	if err = m.placed(l.longest()); err != nil {
 		m.process.kill()
 		<-m.process.done
 		m.removePid()
@@ -104,8 +108,12 @@ func (m *Machine) start() (s sockets, err error) {
 	return s, nil
 }
 
-// placed records QEMU's process id and lets the caller put it in its place.
-func (m *Machine) placed() error {
+// placed limits QEMU, records its process id and lets the caller put it in its
+// place.
+func (m *Machine) placed(longest uint64) error {
+	if err := limit(m.process.pid, longest); err != nil {
+		return err
+	}
 	if err := writePid(m.config.Bundle, m.process.pid); err != nil {
 		return err
 	}
@@ -136,7 +144,7 @@ func (m *Machine) passFiles(l *Layout, h *inherited) error {
 	}
 	m.serials = serials(disks)
 	for _, d := range disks {
-		l.Disks = append(l.Disks, Disk{Serial: d.serial, ReadOnly: d.readOnly, FD: h.give(d.file)})
+		l.Disks = append(l.Disks, Disk{Serial: d.serial, ReadOnly: d.readOnly, Size: d.size, FD: h.give(d.file)})
 	}
 	for _, t := range m.config.Taps {
 		l.TapFDs = append(l.TapFDs, h.pass(t))
