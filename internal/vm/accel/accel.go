@@ -128,6 +128,20 @@ func tryDevice(path string) string {
 		}
 		return err.Error()
 	}
-	unix.Close(fd)
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err.Error()
+	}
+	if !forMachines(&st) {
+		return fmt.Sprintf("%s is for root alone and QEMU does not run as root: chgrp kvm %s; chmod 0660 %s", path, path, path)
+	}
 	return ""
+}
+
+// forMachines says whether a machine's QEMU may open a device: it runs as a user
+// of its own, and in the device's group unless that is root's.
+func forMachines(st *unix.Stat_t) bool {
+	const others, group = 0o006, 0o060
+	return st.Mode&others == others || st.Mode&group == group && st.Gid != 0
 }

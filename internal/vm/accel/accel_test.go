@@ -77,6 +77,9 @@ func newFixture(t *testing.T, behaviour string) fixture {
 		if err := os.WriteFile(path, nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.Chmod(path, 0o666); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return fixture{
 		prober: prober{device: device, timeout: 20 * time.Second},
@@ -305,5 +308,26 @@ func TestGuestBoots(t *testing.T) {
 	reason, err := prober{timeout: 2 * time.Minute}.boot(context.Background(), qemu, k.Image, TCG)
 	if err != nil || reason != "" {
 		t.Errorf("got %q, %v", reason, err)
+	}
+}
+
+// Probing as root what machines then may not open would make each of them fail.
+func TestDeviceOfRootAlone(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		mode, gid uint32
+		want      bool
+	}{{0o600, 0, false}, {0o660, 0, false}, {0o666, 0, true}, {0o660, 104, true}, {0o640, 104, false}} {
+		if got := forMachines(&unix.Stat_t{Mode: unix.S_IFCHR | c.mode, Gid: c.gid}); got != c.want {
+			t.Errorf("mode %o, group %d: %t", c.mode, c.gid, got)
+		}
+	}
+	f := newFixture(t, "works")
+	if err := os.Chmod(f.prober.device, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := f.prober.probe(t.Context(), f.opts)
+	if err != nil || r.Accel != TCG || !strings.Contains(r.Reason, "for root alone") {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
