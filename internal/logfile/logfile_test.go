@@ -389,3 +389,17 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkWrite(b *testing.B) {
+	w, err := Create(filepath.Join(b.TempDir(), "log"), WriteOptions{MaxSize: 64 << 20, MaxFiles: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := w.Stream("stdout")
+	piece := []byte(strings.Repeat(strings.Repeat("x", 99)+"\n", 327))
+	b.SetBytes(int64(len(piece)))
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = s.Write(piece)
+	}
+}

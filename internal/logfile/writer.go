@@ -11,8 +11,13 @@ import (
 	"time"
 )
 
-// keepBatch is the largest buffer in bytes that an idle writer keeps.
-const keepBatch = 32 << 10
+const (
+	// flushBatch is how many bytes of entries are enough for one write.
+	flushBatch = 32 << 10
+	// keepBatch is the largest buffer in bytes that a writer keeps: a batch of
+	// ordinary lines fits.
+	keepBatch = 48 << 10
+)
 
 // WriteOptions say how a log is kept. Sizes are bytes.
 type WriteOptions struct {
@@ -125,6 +130,9 @@ func (s *Stream) Write(p []byte) (int, error) {
 	n := len(p)
 	for len(p) > 0 {
 		p = s.take(p)
+		if len(s.w.batch) >= flushBatch {
+			s.w.flush()
+		}
 	}
 	s.w.flush()
 	return n, nil
