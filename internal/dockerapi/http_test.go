@@ -177,7 +177,7 @@ func TestWhatIsNotServed(t *testing.T) {
 			t.Errorf("%s: %q", request, got)
 		}
 	}
-	if got := message(t, do(&fake{}, "POST", "/v1.40/commit", "")); got != "bothy does not serve POST /commit yet" {
+	if got := message(t, do(&fake{}, "POST", "/v1.40/commit", "")); got != "bothy does not make an image of a container (commit) yet" {
 		t.Errorf("POST /commit: %q", got)
 	}
 }

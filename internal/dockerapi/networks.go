@@ -9,7 +9,7 @@ import (
 func (s *Server) listNetworks(w http.ResponseWriter, r *request) error {
 	backend, ok := s.backend.(Networks)
 	if !ok {
-		return notYet(w, r)
+		return notServed("bothy does not list networks yet")
 	}
 	filters, err := r.filters()
 	if err != nil {
@@ -31,7 +31,7 @@ func (s *Server) listNetworks(w http.ResponseWriter, r *request) error {
 func (s *Server) inspectNetwork(w http.ResponseWriter, r *request) error {
 	backend, ok := s.backend.(Networks)
 	if !ok {
-		return notYet(w, r)
+		return notServed("bothy does not list networks yet")
 	}
 	n, err := backend.InspectNetwork(r.Context(), r.name())
 	if err != nil {
