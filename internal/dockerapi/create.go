@@ -92,9 +92,6 @@ func adaptHostConfig(hc *container.HostConfig, version APIVersion) {
 	if version.before("1.25") {
 		hc.AutoRemove = false // such clients remove the container themselves
 	}
-	if version.before("1.40") && hc.IpcMode.IsEmpty() {
-		hc.IpcMode = container.IPCModeShareable
-	}
 	if hc.PidsLimit != nil && *hc.PidsLimit <= 0 {
 		hc.PidsLimit = nil // docker's words for "no limit"
 	}

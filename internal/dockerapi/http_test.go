@@ -158,7 +158,7 @@ func TestStatusOfEachKind(t *testing.T) {
 func TestWhatIsNotServed(t *testing.T) {
 	t.Parallel()
 	for request, want := range map[string]int{
-		"POST /commit": 501, "POST /v1.40/build": 501, "GET /images/a/b/c/get": 501, "GET /images/get": 501, "POST /containers/web/exec": 501, "GET /volumes": 501,
+		"POST /commit": 501, "POST /v1.40/build": 501, "GET /images/a/b/c/get": 501, "GET /images/get": 501, "POST /containers/web/exec": 501, "POST /volumes/create": 501,
 		"GET /networks": 501, "GET /networks/bridge": 501, "POST /session": 501, "POST /grpc": 501, "GET /system/df": 501, "HEAD /containers/web/archive": 501,
 		"POST /images/create?fromSrc=http%3A%2F%2Fh%2Fx.tar": 501, "POST /images/create?fromImage=busybox": 501, "DELETE /containers/web?link=1": 501,
 		"GET /swarm": 503, "GET /nodes": 503, "GET /tasks/x/logs": 503,
@@ -176,6 +176,16 @@ func TestWhatIsNotServed(t *testing.T) {
 		case want == 501 && !strings.Contains(got, "bothy does not"):
 			t.Errorf("%s: %q", request, got)
 		}
+	}
+	// docker inspect asks for a name as every kind of object: one that cannot be
+	// there is not found.
+	for path, want := range map[string]string{"/volumes/x": "get x: no such volume", "/plugins/x/json": `plugin "x" not found`} {
+		if w := do(&fake{}, "GET", path, ""); w.Code != 404 || message(t, w) != want {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
+	}
+	if w := do(&fake{}, "GET", "/volumes", ""); w.Code != 200 || w.Body.String() != `{"Volumes":[],"Warnings":[]}`+"\n" {
+		t.Errorf("/volumes: %d %s", w.Code, w.Body)
 	}
 	if got := message(t, do(&fake{}, "POST", "/v1.40/commit", "")); got != "bothy does not make an image of a container (commit) yet" {
 		t.Errorf("POST /commit: %q", got)
@@ -273,7 +283,7 @@ func TestCreateOfOldClients(t *testing.T) {
 	if len(c.Config.Cmd) != 1 || c.Config.Cmd[0] != "ls" || len(c.Config.Entrypoint) != 1 {
 		t.Errorf("command %q, entrypoint %q", c.Config.Cmd, c.Config.Entrypoint)
 	}
-	if c.HostConfig.AutoRemove || c.HostConfig.IpcMode != container.IPCModeShareable || c.HostConfig.PidsLimit != nil {
+	if c.HostConfig.AutoRemove || c.HostConfig.IpcMode != "" || c.HostConfig.PidsLimit != nil {
 		t.Errorf("host config %+v", c.HostConfig)
 	}
 	if ep := c.Networking.EndpointsConfig["bridge"]; ep == nil || ep.MacAddress.String() != "02:42:ac:11:00:02" {

@@ -1,6 +1,7 @@
 package dockerapi
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -77,12 +78,12 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/networks/{name}/connect", handle: notYet("change the network of a container")},
 		{method: "POST", path: "/networks/{name}/disconnect", handle: notYet("change the network of a container")},
 
-		{method: "GET", path: "/volumes", handle: notYet("keep volumes: bind a directory instead")},
+		{method: "GET", path: "/volumes", handle: s.listVolumes},
 		{method: "POST", path: "/volumes/create", handle: notYet("keep volumes: bind a directory instead")},
 		{method: "POST", path: "/volumes/prune", handle: notYet("keep volumes: bind a directory instead")},
-		{method: "GET", path: "/volumes/{name}", handle: notYet("keep volumes: bind a directory instead")},
+		{method: "GET", path: "/volumes/{name}", handle: noVolume},
 		{method: "PUT", path: "/volumes/{name}", handle: notYet("keep volumes: bind a directory instead")},
-		{method: "DELETE", path: "/volumes/{name}", handle: notYet("keep volumes: bind a directory instead")},
+		{method: "DELETE", path: "/volumes/{name}", handle: noVolume},
 
 		{method: "POST", path: "/build", handle: notYet("build images: build elsewhere, and load or import the result")},
 		{method: "POST", path: "/build/prune", handle: notYet("build images")},
@@ -94,13 +95,13 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/plugins/privileges", handle: notYet("run plugins of the engine")},
 		{method: "POST", path: "/plugins/pull", handle: notYet("run plugins of the engine")},
 		{method: "POST", path: "/plugins/create", handle: notYet("run plugins of the engine")},
-		{method: "GET", path: "/plugins/{name...}/json", handle: notYet("run plugins of the engine")},
+		{method: "GET", path: "/plugins/{name...}/json", handle: noPlugin},
 		{method: "POST", path: "/plugins/{name...}/enable", handle: notYet("run plugins of the engine")},
 		{method: "POST", path: "/plugins/{name...}/disable", handle: notYet("run plugins of the engine")},
 		{method: "POST", path: "/plugins/{name...}/upgrade", handle: notYet("run plugins of the engine")},
 		{method: "POST", path: "/plugins/{name...}/push", handle: notYet("run plugins of the engine")},
 		{method: "POST", path: "/plugins/{name...}/set", handle: notYet("run plugins of the engine")},
-		{method: "DELETE", path: "/plugins/{name...}", handle: notYet("run plugins of the engine")},
+		{method: "DELETE", path: "/plugins/{name...}", handle: noPlugin},
 
 		{method: "POST", path: "/swarm/init", handle: notYet("form a swarm")},
 		{method: "POST", path: "/swarm/join", handle: notYet("form a swarm")},
@@ -157,4 +158,14 @@ func notYet(what string) handler {
 // text is docker's, which clients compare.
 func noSwarm(http.ResponseWriter, *request) error {
 	return &kindError{`This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`, errdefs.ErrUnavailable}
+}
+
+// noVolume and noPlugin answer about those that nobody can have made; their
+// texts are docker's.
+func noVolume(_ http.ResponseWriter, r *request) error {
+	return notFoundError("get " + r.name() + ": no such volume")
+}
+
+func noPlugin(_ http.ResponseWriter, r *request) error {
+	return notFoundError(fmt.Sprintf("plugin %q not found", r.name()))
 }

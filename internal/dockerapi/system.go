@@ -8,6 +8,7 @@ import (
 
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/swarm"
+	"github.com/moby/moby/api/types/volume"
 )
 
 func (s *Server) ping(w http.ResponseWriter, r *request) error {
@@ -58,6 +59,11 @@ func (s *Server) info(w http.ResponseWriter, r *request) error {
 // listPlugins answers with none, which is true: bothy has no plugins.
 func (s *Server) listPlugins(w http.ResponseWriter, _ *request) error {
 	return writeJSON(w, http.StatusOK, []struct{}{})
+}
+
+// listVolumes answers with none, which is as true.
+func (s *Server) listVolumes(w http.ResponseWriter, _ *request) error {
+	return writeJSON(w, http.StatusOK, volume.ListResponse{Volumes: []volume.Volume{}, Warnings: []string{}})
 }
 
 // events streams what happens until the client leaves, or until the time that
