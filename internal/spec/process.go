@@ -21,6 +21,9 @@ func process(in Input, s *specs.Spec) error {
 	if err != nil {
 		return err
 	}
+	if in.Home == VM {
+		limits = machineLimits(limits)
+	}
 	oomScoreAdj := hc.OomScoreAdj
 	s.Process = &specs.Process{
 		Terminal:     cfg.Tty,
@@ -92,6 +95,22 @@ func rlimits(ulimits []*container.Ulimit) ([]specs.POSIXRlimit, error) {
 		})
 	}
 	return limits, nil
+}
+
+// machineLimits are the limits of processes in a machine, where no service
+// manager has raised the kernel's: what docker's packages give their engine,
+// whose containers inherit it. Settings of the same name win.
+func machineLimits(set []specs.POSIXRlimit) []specs.POSIXRlimit {
+	for _, limit := range []specs.POSIXRlimit{
+		{Type: "RLIMIT_CORE", Soft: math.MaxUint64, Hard: math.MaxUint64},
+		{Type: "RLIMIT_NOFILE", Soft: 1 << 20, Hard: 1 << 20},
+		{Type: "RLIMIT_NPROC", Soft: math.MaxUint64, Hard: math.MaxUint64},
+	} {
+		if !slices.ContainsFunc(set, func(l specs.POSIXRlimit) bool { return l.Type == limit.Type }) {
+			set = append(set, limit)
+		}
+	}
+	return set
 }
 
 // rlimitValue: -1 is RLIM_INFINITY.
