@@ -35,7 +35,7 @@ type Config struct {
 	DNS          []string      `json:"dns"`
 	DNSSearch    []string      `json:"dns-search"`
 	DNSOptions   []string      `json:"dns-opts"`
-	MTU          int           `json:"mtu"` // 0: the kernel's default
+	MTU          int           `json:"mtu"` // 0: that of the host's way out
 
 	InsecureRegistries []string          `json:"insecure-registries"`
 	ExecOptions        []string          `json:"exec-opts"`     // "isolation=vm"
@@ -161,7 +161,7 @@ func (c *Config) checkNetwork() []error {
 		}
 	}
 	if c.MTU != 0 && (c.MTU < 68 || c.MTU > 65535) {
-		problem("--mtu %d: choose from 68 to 65535, or 0 for the kernel's default", c.MTU)
+		problem("--mtu %d: choose from 68 to 65535, or 0 for that of the host's way out", c.MTU)
 	}
 	return errs
 }

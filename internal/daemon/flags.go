@@ -38,7 +38,7 @@ func (c *Config) bind(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.DNS, "dns", nil, "Name server of containers")
 	f.StringArrayVar(&c.DNSSearch, "dns-search", nil, "Search domain of containers")
 	f.StringArrayVar(&c.DNSOptions, "dns-opt", nil, "Resolver option of containers")
-	f.IntVar(&c.MTU, "mtu", c.MTU, "MTU of the default network; 0: the kernel's default")
+	f.IntVar(&c.MTU, "mtu", c.MTU, "MTU of the default network; 0: that of the host's way out, at most 1500")
 
 	f.StringArrayVar(&c.InsecureRegistries, "insecure-registry", nil, "Registry, or network of registries, that may be reached without TLS")
 	f.StringArrayVar(&c.ExecOptions, "exec-opt", nil, "Execution option: isolation=process or isolation=vm is the home of containers that name none")
