@@ -47,6 +47,9 @@ func (c *container) create(ctx context.Context) (err error) {
 	if err := resolveUser(c.spec.Root.Path, &c.spec.Process.User, c.spec.Annotations[GroupAddAnnotation]); err != nil {
 		return err
 	}
+	if err := makeVolumes(c.spec.Root.Path, c.spec.Annotations[VolumesAnnotation]); err != nil {
+		return err
+	}
 	config, err := containerConfig(c.id, c.bundle, c.spec)
 	if err != nil {
 		return err

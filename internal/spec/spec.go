@@ -9,8 +9,11 @@
 package spec
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -21,6 +24,10 @@ import (
 // the user typed them, separated by commas. They are resolved beneath the
 // container's root, as process.user.username is.
 const GroupAddAnnotation = "bothy.group-add"
+
+// VolumesAnnotation asks the executor for directories that an image declares as
+// volumes, a JSON list of paths.
+const VolumesAnnotation = "bothy.volumes"
 
 // AllDevicesAnnotation, when "true", asks the executor to add every device
 // node of the /dev that it sees: a privileged container in a machine, whose
@@ -159,6 +166,10 @@ func annotations(in Input) map[string]string {
 	}
 	if len(in.HostConfig.GroupAdd) > 0 {
 		all[GroupAddAnnotation] = strings.Join(in.HostConfig.GroupAdd, ",")
+	}
+	if len(in.Config.Volumes) > 0 {
+		list, _ := json.Marshal(slices.Sorted(maps.Keys(in.Config.Volumes))) // strings always marshal
+		all[VolumesAnnotation] = string(list)
 	}
 	if in.Home == VM && in.HostConfig.Privileged {
 		all[AllDevicesAnnotation] = "true"

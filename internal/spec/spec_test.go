@@ -58,6 +58,7 @@ func cases() map[string]func(*Input) {
 			in.Config.Tty, in.Config.User, in.Config.WorkingDir, in.Config.Domainname = true, "www:data", "/tmp", "example.org"
 			in.Config.Env = []string{"PATH=/bin", "TERM=vt100", "B=2"}
 			in.Config.Entrypoint = []string{"/entry"}
+			in.Config.Volumes = map[string]struct{}{"/var/lib/b": {}, "/data,a": {}}
 			in.HostConfig = &container.HostConfig{
 				ReadonlyRootfs: true, CapDrop: []string{"ALL"}, CapAdd: []string{"net_admin", "CAP_KILL"}, OomScoreAdj: 500,
 				ConsoleSize: [2]uint{24, 80}, GroupAdd: []string{"audio", "1000"}, ShmSize: 1 << 20,

@@ -143,3 +143,16 @@ func unusual(t *testing.T) []byte {
 	}
 	return buf.Bytes()
 }
+
+// TestVolumesOfAnImageAreThere has volumes that the image has no directories for.
+func TestVolumesOfAnImageAreThere(t *testing.T) {
+	t.Parallel()
+	e := theEngine(t)
+	e.bothy(t, "import", "-c", "VOLUME /data/a /etc /data/b", sampleImage("busybox"), "volumes")
+	t.Cleanup(func() { e.run(t, "", "bothy", "rmi", "-f", "volumes") })
+	for _, home := range homes {
+		if got := e.bothy(t, "run", "--rm", "--isolation", home, "volumes", "/bin/sh", "-c", "stat -c '%n %F %a %u' /data/*; touch /data/b/x && echo ok"); got != "/data/a directory 755 0\n/data/b directory 755 0\nok" {
+			t.Errorf("%s: %s", home, got)
+		}
+	}
+}
