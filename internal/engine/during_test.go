@@ -227,3 +227,19 @@ func TestNewEngineWaitsForAShimThatIsBusy(t *testing.T) {
 	}
 	r.clean()
 }
+
+func TestEndIsFoundThoughTheClockWentBack(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id := r.create("web", container.HostConfig{})
+	shim := r.start("web")
+	r.crash()
+	shim.end(4)
+	shim.vanish()
+	must(t, r.files.saveStatus(id, status{State: container.StateRunning, StartedAt: time.Now().Add(time.Hour)}))
+	r.networks.attached = map[string]bool{}
+	r.open()
+	if st := r.state("web"); st.ExitCode != 4 {
+		t.Errorf("state %+v", st)
+	}
+}

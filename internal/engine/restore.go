@@ -84,12 +84,14 @@ func (s *Containers) restoreOne(ctx context.Context, c *ctr) {
 		s.starter.bury(ctx, c, nil)
 	}
 	s.log.Info("a container ended while bothyd was away", "container", rec.Name)
-	s.ended(c, nil, lostExit(c.dir, st))
+	s.ended(c, nil, lostExit(c.dir, st, hasBundle))
 }
 
-// lostExit gives the end of a run that nobody waited for.
-func lostExit(stateDir string, st status) shimapi.Exit {
-	if exit, err := readExit(stateDir); err == nil && !exit.ExitedAt.Before(st.StartedAt) {
+// lostExit gives the end of a run that nobody waited for. After a power cut,
+// which takes the bundle with it, the record of an earlier run may be back; else
+// it is that of the latest run, whatever the clock has done meanwhile.
+func lostExit(stateDir string, st status, hasBundle bool) shimapi.Exit {
+	if exit, err := readExit(stateDir); err == nil && (hasBundle || !exit.ExitedAt.Before(st.StartedAt)) {
 		return exit
 	}
 	return shimapi.Exit{Status: exitLost, ExitedAt: time.Now().UTC(), Error: "the container ended with the machine, or with its shim, while bothyd was away"}
