@@ -68,6 +68,7 @@ func (s *service) attach(conn *net.UnixConn) {
 	}
 	waitHangUp(conn)
 	c.drop()
+	s.quiet.begin()() // what the client's output took is given back
 }
 
 // readRequest reads a request's line.

@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bothy/internal/shimapi"
+	"bothy/internal/shimclient"
 )
 
 // What a container costs beside itself; users are promised these numbers.
@@ -32,6 +35,27 @@ func TestSizes(t *testing.T) {
 		t.Errorf("the shim of a sleeping container has %d bytes resident, at most %d are allowed", rss, maxResident)
 	}
 	t.Logf("program %d bytes, resident %d bytes", info.Size(), rss)
+}
+
+// Clients that have gone leave nothing behind.
+func TestSizeAfterClients(t *testing.T) {
+	b := newBox(t)
+	b.create(script("exec sleep 1000"))
+	b.start()
+	settled(t, b.client.Pid)
+	var conns []shimclient.Conn
+	for range 500 {
+		conns = append(conns, b.attach(shimapi.AttachRequest{Stdout: true}))
+	}
+	if rss := resident(t, b.client.Pid); rss <= maxResident {
+		t.Logf("with clients only %d bytes are resident", rss)
+	}
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+	if rss := settled(t, b.client.Pid); rss > maxResident {
+		t.Errorf("after its clients, the shim has %d bytes resident, at most %d are allowed", rss, maxResident)
+	}
 }
 
 // settled is what a process has resident once it is below the limit, or for

@@ -28,7 +28,7 @@ const (
 // quiet frees memory when calls have ended.
 type quiet struct {
 	timer *time.Timer
-	calls atomic.Int64 // under way, Wait excepted
+	calls atomic.Int64 // under way, Wait and clients that are attached excepted
 }
 
 func newQuiet() *quiet {
@@ -43,12 +43,20 @@ func (q *quiet) intercept(ctx context.Context, unmarshal ttrpc.Unmarshaler, info
 	if info.FullMethod == "/containerd.task.v3.Task/Wait" {
 		return method(ctx, unmarshal)
 	}
+	defer q.begin()()
+	return method(ctx, unmarshal)
+}
+
+// begin notes that something is under way, until the result is called.
+func (q *quiet) begin() (end func()) {
+	if q == nil {
+		return func() {}
+	}
 	q.calls.Add(1)
-	defer func() {
+	return func() {
 		q.calls.Add(-1)
 		q.timer.Reset(quietAfter)
-	}()
-	return method(ctx, unmarshal)
+	}
 }
 
 func (q *quiet) free() {

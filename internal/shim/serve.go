@@ -72,7 +72,8 @@ func serve(ctx context.Context, o Options, home newHome) error {
 		return fmt.Errorf("keeping the process id: %w", err)
 	}
 	s := newService(o.ID, o.Bundle, o.Version, files[shimapi.NetworkFD-3:], home)
-	server, err := ttrpc.NewServer(ttrpc.WithChainUnaryServerInterceptor(newQuiet().intercept, errorKinds))
+	s.quiet = newQuiet()
+	server, err := ttrpc.NewServer(ttrpc.WithChainUnaryServerInterceptor(s.quiet.intercept, errorKinds))
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type service struct {
 	version string
 	network []*os.File // from shimapi.NetworkFD on, until a Create has used them
 	newHome newHome
+	quiet   *quiet // nil: memory is not given back
 
 	idle     *time.Timer
 	stopped  chan struct{} // closed when the shim is to end
