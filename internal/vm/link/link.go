@@ -46,7 +46,7 @@ func Host(conn io.ReadWriteCloser) (*yamux.Session, error) {
 	if _, err := io.WriteString(conn, hostHello); err != nil {
 		return nil, fmt.Errorf("greeting the guest: %w", err)
 	}
-	return yamux.Client(conn, config(hostWriteTimeout))
+	return yamux.Client(&guard{ReadWriteCloser: conn}, config(hostWriteTimeout))
 }
 
 // Guest makes the guest's half of a session over conn.

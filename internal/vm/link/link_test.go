@@ -72,6 +72,53 @@ func TestSessionCarriesStreams(t *testing.T) {
 	}
 }
 
+// A guest that pings and does not read the answers must not fill the host's
+// memory: the first ping ends the session.
+func TestHostRefusesPings(t *testing.T) {
+	t.Parallel()
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	go func() {
+		io.WriteString(b, guestHello)
+		expect(b, hostHello)
+		b.Write([]byte{0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3}) // data, on a stream that is opened
+		b.Write([]byte("abc"))
+		b.Write([]byte{0, framePing, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7})
+		io.Copy(io.Discard, b)
+	}()
+	s, err := Host(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	select {
+	case <-s.CloseChan():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the session goes on")
+	}
+}
+
+// However the bytes are cut, the guard finds what is a ping and what is data.
+func FuzzGuard(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 'a', 'b', 'c', 0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7}, 5)
+	f.Add([]byte{0, 1, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 2}, 1)
+	f.Fuzz(func(t *testing.T, in []byte, cut int) {
+		if cut <= 0 || cut > len(in) {
+			return
+		}
+		whole, parts := &guard{}, &guard{}
+		want := whole.look(in)
+		got := parts.look(in[:cut])
+		if got == nil {
+			got = parts.look(in[cut:])
+		}
+		if got != want {
+			t.Fatalf("cut at %d: %v, whole: %v", cut, got, want)
+		}
+	})
+}
+
 func TestHostRefusesStranger(t *testing.T) {
 	t.Parallel()
 	a, b := net.Pipe()
