@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -20,7 +22,27 @@ func OpenEngine(ctx context.Context, cfg Config, log *slog.Logger) (Engine, erro
 		return nil, err
 	}
 	opts.Log = log
-	return engine.Open(ctx, opts)
+	bridge, err := lockBridge(cfg.Bridge)
+	if err != nil {
+		return nil, err
+	}
+	e, err := engine.Open(ctx, opts)
+	if err != nil {
+		_ = bridge.Close()
+		return nil, err
+	}
+	return lockedEngine{e, bridge}, nil
+}
+
+// lockedEngine is an engine that has its bridge for itself.
+type lockedEngine struct {
+	*engine.Engine
+	bridge io.Closer
+}
+
+// Close ends the engine and lets go of its bridge.
+func (e lockedEngine) Close() error {
+	return errors.Join(e.Engine.Close(), e.bridge.Close())
 }
 
 // engineOptions says the same in the engine's words. The configuration is

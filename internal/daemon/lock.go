@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -45,6 +46,49 @@ func lockRoot(root, flag string) (io.Closer, error) {
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	return f, nil
+}
+
+// lockBridge takes the bridge name for this process, in its network namespace:
+// an abstract socket is as local to that as a link is, and ends with the
+// process. A second bothyd on a bridge would remove the first one's links.
+func lockBridge(name string) (io.Closer, error) {
+	address := &net.UnixAddr{Name: "@bothyd/bridge/" + name, Net: "unix"}
+	for range 2 {
+		l, err := net.ListenUnix("unix", address)
+		if err == nil {
+			return l, nil
+		}
+		if !errors.Is(err, unix.EADDRINUSE) {
+			return nil, fmt.Errorf("locking the bridge %s: %w", name, err)
+		}
+		owner, err := ownerOf(address)
+		switch {
+		case err != nil: // it has gone meanwhile
+		case owner.Uid != 0: // anyone may take such a name: only root's counts
+			return io.NopCloser(nil), nil
+		default:
+			return nil, fmt.Errorf("another bothyd (pid %d) is using the bridge %s: stop it, or choose another --bridge", owner.Pid, name)
+		}
+	}
+	return nil, fmt.Errorf("another bothyd is using the bridge %s: stop it, or choose another --bridge", name)
+}
+
+// ownerOf tells who listens at address.
+func ownerOf(address *net.UnixAddr) (*unix.Ucred, error) {
+	conn, err := net.DialUnix("unix", nil, address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var cred *unix.Ucred
+	if cerr := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); cerr != nil {
+		return nil, cerr
+	}
+	return cred, err
 }
 
 func readPid(r io.Reader) string {

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -45,4 +46,26 @@ func TestPidfileOfADeadBothydIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	remove()
+}
+
+func TestOneBothydHasABridge(t *testing.T) {
+	t.Parallel()
+	name := "test" + strconv.Itoa(os.Getpid())
+	first, err := lockBridge(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockBridge(name); err == nil || !strings.Contains(err.Error(), "another bothyd (pid "+strconv.Itoa(os.Getpid())+")") {
+		if os.Getuid() == 0 {
+			t.Errorf("a second lock: %v", err)
+		}
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := lockBridge(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = again.Close()
 }
