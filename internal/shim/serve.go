@@ -50,6 +50,7 @@ func serve(ctx context.Context, o Options, home newHome) error {
 		return fmt.Errorf("a shim needs an id and the absolute path of a bundle: %w", errdefs.ErrInvalidArgument)
 	}
 	keepSignals()
+	boundLibraryLog(os.Stderr)
 	setName()
 	files, err := inherited()
 	if err != nil {
