@@ -179,12 +179,13 @@ func TestBadRequests(t *testing.T) {
 			{"volume", []string{"run", "--rm", "--isolation", home, "-v", "data:/data", "busybox", "true"}, 125, "volume"},
 		}
 		for _, c := range cases {
-			r := e.run(t, "", "bothy", c.args...)
+			args := append([]string{"run", "--label", "bad=" + home}, c.args[1:]...)
+			r := e.run(t, "", "bothy", args...)
 			if (c.status >= 0 && r.status != c.status) || r.status == 0 || !strings.Contains(r.stderr, c.says) {
 				t.Errorf("%s: status %d, stderr %q", c.name, r.status, r.stderr)
 			}
 		}
-		if got := e.bothy(t, "ps", "-aq", "--filter", "status=created"); got != "" {
+		if got := e.bothy(t, "ps", "-aq", "--filter", "label=bad="+home); got != "" {
 			t.Errorf("containers were left half-made: %q", got)
 		}
 	})
