@@ -15,6 +15,7 @@ import (
 
 	"bothy/internal/shimapi"
 	"bothy/internal/vm"
+	"bothy/internal/vm/ext4"
 )
 
 func TestBootFails(t *testing.T) {
@@ -112,6 +113,36 @@ func TestMachineDies(t *testing.T) {
 				t.Error("the output was not closed")
 			}
 		})
+	}
+}
+
+// TestHostDiskFull lets a guest write more than the host's disk takes: it has to
+// see an error, not to stand still.
+func TestHostDiskFull(t *testing.T) {
+	p := findParts(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*bootTimeout)
+	defer cancel()
+	c := p.config(t, newMemStreams(""))
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=32m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(small, unix.MNT_DETACH) })
+	for _, m := range c.Rootfs {
+		if m.Type == "ext4" {
+			m.Source = filepath.Join(small, "rw.ext4")
+			if err := ext4.Create(m.Source, 1<<30); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	m := boot(t, c)
+	create(ctx, t, m, c, spec("dd if=/dev/zero of=/big bs=1M count=64 conv=fsync && exit 1; exit 7"), "")
+	if _, err := m.Task().Start(ctx, &taskAPI.StartRequest{ID: c.ID}); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := m.Task().Wait(ctx, &taskAPI.WaitRequest{ID: c.ID}); err != nil || w.ExitStatus != 7 {
+		t.Errorf("wait: %v, %v", w, err)
 	}
 }
 

@@ -88,7 +88,20 @@ func forward[Req, Resp any](ctx context.Context, t *guestTask, call func(context
 	if t.gone(ctx, err) {
 		return none, t.machine.goneError()
 	}
-	return none, errgrpc.ToNative(err)
+	return none, shortened(errgrpc.ToNative(err))
+}
+
+// maxError bounds, in bytes, the text of a guest's error: it ends in records and
+// before users' eyes.
+const maxError = 4096
+
+// shortened returns err with a bounded text and the same kind.
+func shortened(err error) error {
+	text := err.Error()
+	if len(text) <= maxError {
+		return err
+	}
+	return fmt.Errorf("%s ... (%d bytes more): %w", text[:maxError], len(text)-maxError, errdefs.Resolve(err))
 }
 
 // gone says whether err comes from the machine's end, and not from the guest. It
