@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"syscall"
 )
 
 // Backend is all that the API is served from.
@@ -118,7 +119,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) fail(w *trackingWriter, r *http.Request, err error) {
 	status := statusOf(err)
 	switch {
-	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil, errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
 		s.log.Debug("the client left", "method", r.Method, "path", r.URL.Path)
 	case status >= http.StatusInternalServerError && status != http.StatusNotImplemented && status != http.StatusServiceUnavailable:
 		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
