@@ -28,7 +28,7 @@ type ctr struct {
 	task       task          // the shim, while there is one
 	ended      chan struct{} // closed when the present run has ended and that was recorded; nil if none is
 	starting   bool          // a start is under way: see settle
-	restarting bool          // a restart is under way: its end does not remove the container
+	restarting int           // how many restarts are under way: its end does not remove the container then
 	gone       bool          // removed: all else is history
 	waiters    []waiter
 	pending    map[*pendingAttach]struct{}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -240,6 +241,25 @@ func TestEndIsFoundThoughTheClockWentBack(t *testing.T) {
 	r.networks.attached = map[string]bool{}
 	r.open()
 	if st := r.state("web"); st.ExitCode != 4 {
+		t.Errorf("state %+v", st)
+	}
+}
+
+func TestRestartsAtOnceKeepWhatIsToBeRemoved(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.create("web", container.HostConfig{AutoRemove: true})
+	r.start("web")
+	var each sync.WaitGroup
+	for range 8 {
+		each.Go(func() {
+			if err := r.RestartContainer(t.Context(), "web", "", nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	each.Wait()
+	if st := r.state("web"); !st.Running {
 		t.Errorf("state %+v", st)
 	}
 }

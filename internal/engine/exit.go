@@ -139,7 +139,7 @@ func (s *Containers) recordEnd(c *ctr, exit shimapi.Exit) (remove bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wakeLocked(false)
-	return c.rec.HostConfig.AutoRemove && !c.restarting
+	return c.rec.HostConfig.AutoRemove && c.restarting == 0
 }
 
 // endRunLocked lets go of the shim and tells those who follow the run. It needs

@@ -202,11 +202,11 @@ func (s *Containers) RestartContainer(ctx context.Context, ref, name string, tim
 	if running(st.State) {
 		// A container that is removed when it ends is not, by a restart.
 		c.mu.Lock()
-		c.restarting = true
+		c.restarting++
 		c.mu.Unlock()
 		defer func() {
 			c.mu.Lock()
-			c.restarting = false
+			c.restarting--
 			c.mu.Unlock()
 		}()
 		if err := s.stop(ctx, c, name, timeout); err != nil {
