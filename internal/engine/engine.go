@@ -73,7 +73,7 @@ func Open(ctx context.Context, opts Options) (_ *Engine, err error) {
 	e.Networks = &Networks{store: networks, containers: e.Containers}
 	images.SetUsers(e.Containers.imagesInUse)
 	e.Containers.cleaning.Go(e.Containers.collect) // what a crash left
-	e.System.warnings = networks.Warnings()
+	e.System.warnings = networks.Warnings
 	e.Containers.cleaning.Go(func() { e.Containers.starter.machines.lookAhead(e.Containers.ctx) })
 	return e, nil
 }

@@ -29,7 +29,7 @@ type System struct {
 	containers *Containers
 	images     imageStore
 	bus        *event.Bus
-	warnings   []string // of the network's
+	warnings   func() []string // of the network's; nil: none
 }
 
 func newSystem(opts Options, h host, containers *Containers, images imageStore, bus *event.Bus) (*System, error) {
@@ -143,7 +143,10 @@ func (s *System) Info(ctx context.Context) (*system.Info, error) {
 		LiveRestoreEnabled: true,
 		Isolation:          s.opts.Isolation,
 		SecurityOptions:    []string{"name=seccomp,profile=builtin"},
-		Warnings:           append([]string{}, s.warnings...),
+		Warnings:           []string{},
+	}
+	if s.warnings != nil {
+		info.Warnings = append(info.Warnings, s.warnings()...)
 	}
 	if !h.cgroupV1 {
 		info.SecurityOptions = append(info.SecurityOptions, "name=cgroupns")
