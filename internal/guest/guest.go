@@ -149,6 +149,7 @@ func (g *guest) serve() error {
 		return err
 	}
 	taskAPI.RegisterTTRPCTaskService(server, g.task)
+	server.RegisterService(link.GuestService, &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{link.OOMKilledMethod: g.task.oomKilled}})
 	go func() { _ = server.Serve(context.Background(), newOneConn(stream)) }()
 	select {
 	case <-g.task.done:

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"bothy/internal/executor"
 	"bothy/internal/shimapi"
@@ -101,6 +102,19 @@ func (t *task) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.Wai
 	resp, err := t.Service.Wait(ctx, req)
 	t.trace.mark("exited")
 	return resp, err
+}
+
+// oomKilled serves link.OOMKilledMethod.
+func (t *task) oomKilled(_ context.Context, unmarshal func(any) error) (any, error) {
+	var req taskAPI.StateRequest
+	if err := unmarshal(&req); err != nil {
+		return nil, err
+	}
+	killed, err := t.OOMKilled(req.ID)
+	if err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return wrapperspb.Bool(killed), nil
 }
 
 // Shutdown makes the machine power off, with whatever still runs in it.

@@ -10,9 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/containerd/cgroups/v3/cgroup2/stats"
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"bothy/internal/shimapi"
@@ -83,19 +81,6 @@ func outOfMemory(h *home) bool {
 		log.Printf("asking whether the container ran out of memory: %v", err)
 	}
 	return killed
-}
-
-// oomStats reads it from the statistics of a task service.
-func oomStats(ctx context.Context, service taskAPI.TTRPCTaskService, id string) (bool, error) {
-	resp, err := service.Stats(ctx, &taskAPI.StatsRequest{ID: id})
-	if err != nil {
-		return false, err
-	}
-	var metrics stats.Metrics
-	if err := proto.Unmarshal(resp.GetStats().GetValue(), &metrics); err != nil {
-		return false, err
-	}
-	return metrics.GetMemoryEvents().GetOomKill() > 0, nil
 }
 
 // writeExit keeps the exit record, whole or not at all.

@@ -97,7 +97,7 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 	return &home{
 		TTRPCTaskService: machine.Task(),
 		direct:           true,
-		oomKilled:        func(ctx context.Context) (bool, error) { return oomStats(ctx, machine.Task(), o.id) },
+		oomKilled:        func(ctx context.Context) (bool, error) { return machine.OOMKilled(ctx, o.id) },
 		err:              machine.Err,
 		close:            func() error { return errors.Join(machine.Close(), group.Destroy()) },
 		drop:             func() error { machine.Kill(); return nil },

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/yamux"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"bothy/internal/vm/link"
 )
@@ -34,6 +35,7 @@ const drainTimeout = 10 * time.Second
 // the processes have exited.
 type guestTask struct {
 	machine  *Machine
+	conn     *ttrpc.Client
 	client   taskAPI.TTRPCTaskService
 	exchange *exchange
 
@@ -62,9 +64,11 @@ func newGuestTask(m *Machine, session *yamux.Session) (*guestTask, error) {
 	if err := link.WriteHeader(stream, link.Header{Kind: link.Task}); err != nil {
 		return nil, err
 	}
+	conn := ttrpc.NewClient(stream)
 	t := &guestTask{
 		machine:  m,
-		client:   taskAPI.NewTTRPCTaskClient(ttrpc.NewClient(stream)),
+		conn:     conn,
+		client:   taskAPI.NewTTRPCTaskClient(conn),
 		exchange: &exchange{streams: m.config.Streams, announced: map[link.Header]*stdio{}},
 		stdio:    map[processKey]*stdio{},
 	}
@@ -77,6 +81,17 @@ func newGuestTask(m *Machine, session *yamux.Session) (*guestTask, error) {
 // once the machine is gone Wait and State report the exit, Delete succeeds,
 // and everything else is ErrUnavailable.
 func (m *Machine) Task() taskAPI.TTRPCTaskService { return m.task }
+
+// OOMKilled says whether the guest's kernel killed a process of the container for
+// want of memory. It is certain once Wait has answered, and until Delete.
+func (m *Machine) OOMKilled(ctx context.Context, id string) (bool, error) {
+	ask := func(ctx context.Context, req *taskAPI.StateRequest) (*wrapperspb.BoolValue, error) {
+		answer := &wrapperspb.BoolValue{}
+		return answer, m.task.conn.Call(ctx, link.GuestService, link.OOMKilledMethod, req, answer)
+	}
+	answer, err := forward(ctx, m.task, ask, &taskAPI.StateRequest{ID: id})
+	return answer.GetValue(), err
+}
 
 // forward makes one call. An error of a machine that has ended says so.
 func forward[Req, Resp any](ctx context.Context, t *guestTask, call func(context.Context, Req) (Resp, error), req Req) (Resp, error) {

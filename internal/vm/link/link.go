@@ -21,6 +21,15 @@ import (
 // PortName is the name of the virtio-serial port that carries the link.
 const PortName = "bothy"
 
+// What the task stream serves beside containerd's task service: GuestService has
+// the method OOMKilled, which takes a StateRequest and returns a BoolValue. It
+// asks whether the kernel killed for want of memory, for a fraction of what the
+// task service's statistics cost.
+const (
+	GuestService    = "bothy.v1.Guest"
+	OOMKilledMethod = "OOMKilled"
+)
+
 // The two lines of the handshake. The guest speaks first: a virtio-serial port
 // cannot tell whether somebody has opened its other end, so the host must not
 // send before it knows that there is a reader.
