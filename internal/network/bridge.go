@@ -24,6 +24,11 @@ func DefaultPools() []Pool {
 // openBridge makes or adopts the bridge and its address: the given one, or, if
 // that is the zero Prefix, what the bridge has or a free one.
 func (m *Manager) openBridge(address netip.Prefix) error {
+	release, err := claimSubnets()
+	if err != nil {
+		return err
+	}
+	defer release()
 	link, err := m.rt.LinkByName(m.opts.Bridge)
 	var notFound netlink.LinkNotFoundError
 	switch {
