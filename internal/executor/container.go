@@ -50,6 +50,9 @@ func (c *container) create(ctx context.Context) (err error) {
 	if err := makeVolumes(c.spec.Root.Path, c.spec.Annotations[VolumesAnnotation]); err != nil {
 		return err
 	}
+	if err := makeMarker(c.spec.Root.Path, c.spec.Annotations[MarkerAnnotation]); err != nil {
+		return err
+	}
 	config, err := containerConfig(c.id, c.bundle, c.spec)
 	if err != nil {
 		return err

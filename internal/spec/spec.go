@@ -29,6 +29,13 @@ const GroupAddAnnotation = "bothy.group-add"
 // volumes, a JSON list of paths.
 const VolumesAnnotation = "bothy.volumes"
 
+// MarkerAnnotation asks the executor for an empty file in the root directory;
+// marker is docker's, by which programs know that they are in a container.
+const (
+	MarkerAnnotation = "bothy.marker"
+	marker           = ".dockerenv"
+)
+
 // AllDevicesAnnotation, when "true", asks the executor to add every device
 // node of the /dev that it sees: a privileged container in a machine, whose
 // devices the engine cannot know.
@@ -160,7 +167,7 @@ func sysctls(in Input) map[string]string {
 }
 
 func annotations(in Input) map[string]string {
-	all := map[string]string{}
+	all := map[string]string{MarkerAnnotation: marker}
 	for key, value := range in.HostConfig.Annotations {
 		all[key] = value
 	}
@@ -173,9 +180,6 @@ func annotations(in Input) map[string]string {
 	}
 	if in.Home == VM && in.HostConfig.Privileged {
 		all[AllDevicesAnnotation] = "true"
-	}
-	if len(all) == 0 {
-		return nil
 	}
 	return all
 }
