@@ -50,6 +50,7 @@ func TestExitStatus(t *testing.T) {
 			{"no such command", []string{"busybox", "no-such-command"}, 127},
 			{"not executable", []string{"busybox", "/etc/passwd"}, 126},
 			{"a directory", []string{"busybox", "/etc"}, 126},
+			{"an empty word", []string{"busybox", ""}, 127},
 			{"a bad option", []string{"--memory", "1", "busybox", "true"}, 125},
 		}
 		for _, c := range cases {
@@ -68,6 +69,27 @@ func TestStdinAndItsEnd(t *testing.T) {
 			if r.status != 0 || r.stdout != in {
 				t.Errorf("cat of %d bytes gave %d, status %d, stderr %q", len(in), len(r.stdout), r.status, r.stderr)
 			}
+		}
+	})
+}
+
+// Output that flows for seconds arrives whole, also while a shim gives memory
+// back meanwhile.
+func TestMuchOutputArrives(t *testing.T) {
+	const size = 100 << 20
+	t.Parallel()
+	e := theEngine(t)
+	r := e.run(t, "", "bothy", "run", "--rm", "--network", "none", "busybox", "sh", "-c", fmt.Sprintf("yes 0123456789abcdef | head -c %d; sleep 1; echo end", size))
+	if r.status != 0 || len(r.stdout) != size+len("end\n") || !strings.HasSuffix(r.stdout, "end\n") {
+		t.Errorf("%d bytes arrived, status %d, stderr %q", len(r.stdout), r.status, r.stderr)
+	}
+}
+
+// Programs know by docker's mark that they are in a container.
+func TestMarkOfAContainer(t *testing.T) {
+	inBothHomes(t, func(t *testing.T, e *engine, home string) {
+		if r := e.run(t, "", "bothy", "run", "--rm", "--read-only", "--isolation", home, "busybox", "test", "-f", "/.dockerenv"); r.status != 0 {
+			t.Errorf("status %d, stderr %q", r.status, r.stderr)
 		}
 	})
 }
