@@ -14,7 +14,7 @@ COMMIT_TIME ?= $(shell git log -1 --format=%cI 2>/dev/null)
 LDFLAGS := -s -w -X bothy/internal/version.Version=$(VERSION) -X bothy/internal/version.Commit=$(COMMIT) -X bothy/internal/version.Time=$(COMMIT_TIME)
 SHIM := containerd-shim-bothy-v2
 
-.PHONY: deps build images run test unit e2e race bench lint install uninstall clean fuzz
+.PHONY: deps build images run test unit e2e race conformance crash fuzz bench lint install uninstall clean
 
 deps: ## the Debian packages and the guest kernel
 	scripts/deps
@@ -41,6 +41,15 @@ e2e: build images ## the end-to-end tests alone
 
 race: ## the unit tests with the race detector
 	scripts/test race
+
+conformance: ## the executor's suite, on the host and in a guest
+	CGO_ENABLED=1 go test -count=1 -tags "$(SHIM_TAGS)" -run Conformance ./internal/executor ./internal/vm
+
+crash: build images ## kill -9 of engine, shim and machine, full disk, end to end
+	go test -count=1 -v -tags "$(GO_TAGS)" -run 'Killed|Ends|Panic|Full|Crash' ./test/e2e ./internal/engine ./internal/image
+
+fuzz: ## every fuzz test for ten seconds
+	scripts/fuzz 10s
 
 bench: deps build images ## run --rm busybox echo hi: bothy, docker, podman
 	scripts/bench
