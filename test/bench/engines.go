@@ -37,10 +37,12 @@ func startBothy(p plan) ([]*contender, func(), error) {
 	run := func(name string, rounds int, flags ...string) *contender {
 		return &contender{name: name, rounds: rounds, env: env, command: append(append([]string{cli, "run", "--rm"}, flags...), "busybox", "echo", "hi")}
 	}
+	vm := run("bothy vm", p.vmRounds, "--isolation", "vm")
+	vm.kind = machines
 	contenders := []*contender{
 		run("bothy process", p.rounds),
 		run("bothy process, no network", p.rounds, "--network", "none"),
-		run("bothy vm", p.vmRounds, "--isolation", "vm"),
+		vm,
 		importing("bothy", p, env, cli),
 	}
 	if bare, err := bareMachine(env, cli, filepath.Join(root, "run"), p.vmRounds); err == nil {
@@ -105,7 +107,7 @@ func startPodman(p plan) ([]*contender, func(), error) {
 // importing imports the Debian root file system, and removes it again.
 func importing(engine string, p plan, env []string, cli ...string) *contender {
 	return &contender{
-		name: engine + " import", rounds: p.imports, env: env,
+		name: engine + " import", kind: imports, rounds: p.imports, env: env,
 		command: append(slices.Clone(cli), "import", p.debian, "localhost/imported"),
 		after:   append(slices.Clone(cli), "rmi", "localhost/imported"),
 	}

@@ -51,7 +51,7 @@ func bareMachine(env []string, cli, execRoot string, rounds int) (*contender, er
 		command = append(command, option, value)
 	}
 	command = append(command, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio")
-	return &contender{name: bareName, rounds: rounds, command: command, until: firstLine}, nil
+	return &contender{name: bareName, kind: machines, rounds: rounds, command: command, until: firstLine}, nil
 }
 
 // runUntil starts cmd and ends it when its output holds until.
