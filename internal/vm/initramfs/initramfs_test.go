@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"bothy/internal/vm/kernel"
 	"bothy/internal/vm/kernel/kerneltest"
@@ -176,44 +175,5 @@ func TestCachedLeavesNothingHalfMade(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
 		t.Errorf("left behind: %v, %v", entries, err)
-	}
-}
-
-func TestCachedSweeps(t *testing.T) {
-	t.Parallel()
-	k, shim := testInput(t)
-	dir := t.TempDir()
-	long := time.Now().Add(-24 * time.Hour)
-	for i := range kept + 2 {
-		path := filepath.Join(dir, prefix+strconv.Itoa(i)+suffix)
-		kerneltest.WriteFile(t, path, nil)
-		if err := os.Chtimes(path, long, long.Add(time.Duration(i)*time.Minute)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cut := filepath.Join(dir, prefix+"x"+partial)
-	kerneltest.WriteFile(t, cut, nil)
-	if err := os.Chtimes(cut, long, long); err != nil {
-		t.Fatal(err)
-	}
-	kerneltest.WriteFile(t, filepath.Join(dir, "other"), nil)
-
-	made := cached(t, dir, k, shim)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	want := []string{prefix + "3" + suffix, prefix + "4" + suffix, prefix + "5" + suffix, filepath.Base(made), "other"}
-	for _, name := range want {
-		if !strings.Contains(strings.Join(names, " "), name) {
-			t.Errorf("%s is gone", name)
-		}
-	}
-	if len(names) != len(want) {
-		t.Errorf("kept %v, want %v", names, want)
 	}
 }
