@@ -50,6 +50,7 @@ type machines struct {
 // machineParts is what all machines of a host have in common.
 type machineParts struct {
 	kernel    kernel.Kernel
+	image     string // of the kernel: what is booted
 	accel     accel.Result
 	initramfs string
 }
@@ -68,6 +69,7 @@ func (m *machines) parts(ctx context.Context) (machineParts, error) {
 		path, err := initramfs.Cached(ctx, m.cacheDir, m.found.kernel, m.opts.Shim)
 		if err == nil {
 			m.found.initramfs = path
+			m.refreshImage(ctx, m.found)
 			return *m.found, nil
 		}
 	}
@@ -97,8 +99,34 @@ func (m *machines) look(ctx context.Context) (machineParts, error) {
 	if vm.Accel != "" && vm.Accel != p.accel.Accel {
 		p.accel.Accel, p.accel.Reason = vm.Accel, "configured"
 	}
-	p.initramfs, err = initramfs.Cached(ctx, m.cacheDir, p.kernel, m.opts.Shim)
-	return p, err
+	if p.initramfs, err = initramfs.Cached(ctx, m.cacheDir, p.kernel, m.opts.Shim); err != nil {
+		return p, err
+	}
+	p.image = m.image(ctx, p)
+	return p, nil
+}
+
+// image gives what boots the kernel the fastest: under emulation that is an
+// uncompressed copy, where the kernel allows one, and else the kernel's own
+// image.
+func (m *machines) image(ctx context.Context, p machineParts) string {
+	if p.accel.Accel != "tcg" {
+		return p.kernel.Image
+	}
+	path, err := kernel.Uncompressed(ctx, m.cacheDir, p.kernel)
+	if err != nil {
+		m.log.Warn("virtual machines unpack their kernel themselves, which takes longer", "reason", err)
+		return p.kernel.Image
+	}
+	return path
+}
+
+// refreshImage makes the uncompressed copy anew if it is gone or the kernel has
+// changed. Where there was none, there is none: the reason is in the log.
+func (m *machines) refreshImage(ctx context.Context, p *machineParts) {
+	if p.image != p.kernel.Image {
+		p.image = m.image(ctx, *p)
+	}
 }
 
 // peek gives what is known already; ok is false while nothing is.
@@ -140,7 +168,7 @@ func (m *machines) prepare(ctx context.Context, c *ctr, rec record) (*shimapi.Ma
 	return &shimapi.Machine{
 			QEMU:        p.accel.QEMU,
 			Accel:       p.accel.Accel,
-			Kernel:      p.kernel.Image,
+			Kernel:      p.image,
 			Initramfs:   p.initramfs,
 			Memory:      memory,
 			CPUs:        cpus,
