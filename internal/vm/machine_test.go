@@ -35,7 +35,8 @@ const tags = "seccomp netgo osusergo no_grpc runc_nocriu grpcnotrace"
 
 // parts are a kernel and an initramfs, made once for all tests.
 type parts struct {
-	kernel, initramfs, busybox string
+	found                      kernel.Kernel
+	kernel, initramfs, busybox string // paths; kernel is the image of found
 	applets                    []string
 }
 
@@ -77,7 +78,7 @@ func findParts(t testing.TB) parts {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := parts{kernel: k.Image, initramfs: filepath.Join(dir, "initramfs"), busybox: busybox}
+	p := parts{found: k, kernel: k.Image, initramfs: filepath.Join(dir, "initramfs"), busybox: busybox}
 	for _, applet := range strings.Fields(string(applets)) {
 		if applet != "busybox" {
 			p.applets = append(p.applets, applet)

@@ -8,10 +8,25 @@ import (
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+
+	"bothy/internal/vm/kernel"
 )
 
+// TestRunInMachine boots the kernel as it is, and uncompressed.
 func TestRunInMachine(t *testing.T) {
 	p := findParts(t)
+	t.Run("image", func(t *testing.T) { runInMachine(t, p) })
+	t.Run("uncompressed", func(t *testing.T) {
+		var err error
+		if p.kernel, err = kernel.Uncompressed(t.Context(), t.TempDir(), p.found); err != nil {
+			t.Skip(err)
+		}
+		runInMachine(t, p)
+	})
+}
+
+func runInMachine(t *testing.T, p parts) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*bootTimeout)
 	defer cancel()
 	streams := newMemStreams("hello")
