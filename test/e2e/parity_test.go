@@ -28,7 +28,7 @@ func TestRunScript(t *testing.T) {
 // showFiles prints all that there is to know of every file, but for the times of
 // what is made with the container.
 const showFiles = `find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /etc/hostname -o -path /etc/hosts -o -path /etc/resolv.conf \) -prune \
-	-o \( -path / -o -path /etc \) -printf '%p %y %m %U %G %n\n' \
+	-o \( -path / -o -path /etc -o -path /.dockerenv \) -printf '%p %y %m %U %G %n\n' \
 	-o -printf '%p %y %m %U %G %s %n %T@ %l\n' | sort
 find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /etc/hostname -o -path /etc/hosts -o -path /etc/resolv.conf \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum`
 
