@@ -45,8 +45,8 @@ func startBothy(p plan) ([]*contender, func(), error) {
 		vm,
 		importing("bothy", p, env, cli),
 	}
-	if bare, err := bareMachine(env, cli, filepath.Join(root, "run"), p.vmRounds); err == nil {
-		contenders = append(contenders, bare)
+	if bare, err := bareMachines(env, cli, filepath.Join(root, "run"), p.vmRounds); err == nil {
+		contenders = append(contenders, bare...)
 	} else {
 		contenders = append(contenders, &contender{name: bareName, problem: err})
 	}

@@ -2,56 +2,115 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
-const bareName = "bare QEMU to PID 1's first line"
+const (
+	bareName  = "bare QEMU to PID 1's first line"
+	stockName = "the same with QEMU's own settings"
+)
 
 // firstLine is what PID 1 of a guest prints first.
 const firstLine = "bothy: guest is up"
 
-// bareMachine takes machine, firmware, kernel, initramfs, memory and kernel
-// command line from a running VM of bothy's and gives a contender that boots
-// just these, without disks, network or a link to anyone.
-func bareMachine(env []string, cli, execRoot string, rounds int) (*contender, error) {
+// bareMachines gives contenders that boot the kernel and the initramfs of
+// bothy's machines without disks, network or a link to anyone: one with machine,
+// processor, firmware and kernel command line as bothy has them, and one as
+// somebody would start QEMU who does not care. Both get the kernel as the
+// distribution packs it.
+func bareMachines(env []string, cli, execRoot string, rounds int) ([]*contender, error) {
 	if err := do(env, cli, "run", "-d", "--name", "model", "--isolation", "vm", "busybox", "sleep", "1000"); err != nil {
 		return nil, err
 	}
 	defer func() { _ = do(env, cli, "rm", "-f", "model") }()
+	qemu, options, err := modelMachine(execRoot)
+	if err != nil {
+		return nil, err
+	}
+	if options["-kernel"], err = kernelImage(env, cli); err != nil {
+		return nil, err
+	}
+	bare := []string{qemu}
+	for _, option := range []string{"-machine", "-accel", "-cpu", "-bios", "-m", "-smp", "-kernel", "-initrd", "-append"} {
+		if value, ok := options[option]; ok {
+			bare = append(bare, option, value)
+		}
+	}
+	bare = append(bare, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio")
+	accel, _, _ := strings.Cut(options["-accel"], ",")
+	stock := []string{
+		qemu, "-machine", "q35", "-accel", accel, "-cpu", "max", "-m", options["-m"], "-smp", options["-smp"],
+		"-kernel", options["-kernel"], "-initrd", options["-initrd"], "-append", "console=ttyS0 quiet panic=-1", "-nographic", "-no-reboot",
+	}
+	return []*contender{
+		{name: bareName, kind: machines, rounds: rounds, command: bare, until: firstLine},
+		{name: stockName, kind: machines, rounds: rounds, command: stock, until: firstLine},
+	}, nil
+}
+
+// modelMachine reads program and options of the only QEMU below execRoot.
+func modelMachine(execRoot string) (qemu string, options map[string]string, err error) {
 	pids, err := filepath.Glob(filepath.Join(execRoot, "c", "*", "qemu.pid"))
 	if err != nil || len(pids) != 1 {
-		return nil, fmt.Errorf("looking for the model's machine: %v %v", pids, err)
+		return "", nil, fmt.Errorf("looking for the model's machine: %v %v", pids, err)
 	}
 	pid, err := os.ReadFile(pids[0])
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	raw, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/cmdline")
+	proc := filepath.Join("/proc", strings.TrimSpace(string(pid)))
+	raw, err := os.ReadFile(filepath.Join(proc, "cmdline"))
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	args := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
-	command := []string{args[0]}
-	for _, option := range []string{"-machine", "-accel", "-cpu", "-bios", "-m", "-smp", "-kernel", "-initrd", "-append"} {
-		i := slices.Index(args, option)
-		if i < 0 {
-			continue
-		}
+	options = map[string]string{}
+	for i, option := range args[:len(args)-1] {
 		value := args[i+1]
 		if fd, ok := strings.CutPrefix(value, "/proc/self/fd/"); ok { // an open file of the model's
-			if value, err = os.Readlink("/proc/" + strings.TrimSpace(string(pid)) + "/fd/" + fd); err != nil {
-				return nil, err
+			if value, err = os.Readlink(filepath.Join(proc, "fd", fd)); err != nil {
+				return "", nil, err
 			}
 		}
-		command = append(command, option, value)
+		if _, twice := options[option]; !twice {
+			options[option] = value
+		}
 	}
-	command = append(command, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio")
-	return &contender{name: bareName, kind: machines, rounds: rounds, command: command, until: firstLine}, nil
+	return args[0], options, nil
+}
+
+// kernelImage asks bothy for the path of the kernel that its machines boot, as
+// the distribution packs it.
+func kernelImage(env []string, cli string) (string, error) {
+	cmd := exec.Command(cli, "version", "--format", "json")
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("asking for the guest kernel: %w", err)
+	}
+	var version struct {
+		Server struct {
+			Components []struct {
+				Name    string
+				Details map[string]string
+			}
+		}
+	}
+	if err := json.Unmarshal(out, &version); err != nil {
+		return "", fmt.Errorf("asking for the guest kernel: %w", err)
+	}
+	for _, c := range version.Server.Components {
+		if image := c.Details["Image"]; image != "" {
+			return image, nil
+		}
+	}
+	return "", errors.New("bothy does not say which guest kernel it has")
 }
 
 // runUntil starts cmd and ends it when its output holds until.

@@ -158,7 +158,7 @@ func print(contenders []*contender) {
 	fmt.Println()
 	for _, r := range [][2]string{
 		{"bothy process", "docker"}, {"bothy process", "podman"}, {"bothy process, no network", "docker, no network"}, {"bothy process, no network", "podman, no network"},
-		{"bothy vm", bareName}, {"bothy vm", "docker"}, {"bothy import", "docker import"}, {"bothy import", "podman import"},
+		{"bothy vm", bareName}, {"bothy vm", stockName}, {"bothy vm", "docker"}, {"bothy import", "docker import"}, {"bothy import", "podman import"},
 	} {
 		a, b := medians[r[0]], medians[r[1]]
 		if a > 0 && b > 0 {
