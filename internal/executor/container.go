@@ -276,7 +276,11 @@ func (c *container) kill(p *process, sig unix.Signal, all bool) error {
 		return err
 	}
 	var err error
-	switch v := p.view(); {
+	v := p.view()
+	if v.state == stateRunning && v.pid != 0 {
+		awaitProgram(v.pid, sig)
+	}
+	switch {
 	case all && p == c.init && sig != unix.SIGKILL:
 		err = c.signalAll(sig)
 	case p == c.init:
