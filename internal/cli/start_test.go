@@ -147,12 +147,16 @@ func TestManyDialsStartOneEngine(t *testing.T) {
 func TestStaleSocketIsNoEngine(t *testing.T) {
 	t.Parallel()
 	s, _, dir := newFixture(t, "fails")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.socket})
+	// Bound and never listening: a listener that another test's fork holds for a
+	// moment longer would still take the connection.
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.SetUnlinkOnClose(false)
-	_ = l.Close()
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: s.socket}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := s.dial(context.Background(), "", ""); err == nil || len(starts(t, dir)) != 1 {
 		t.Errorf("got %v after %d starts", err, len(starts(t, dir)))
 	}
