@@ -16,7 +16,7 @@ import (
 // package may import those of the lines above its own, never its own line's or
 // those below. A name covers its subpackages unless they are listed themselves.
 var rooms = [][]string{
-	{"shimapi", "logfile", "netns", "version", "engineapi", "event"},
+	{"shimapi", "logfile", "netns", "version", "engineapi", "event", "trace"},
 	{"executor"},
 	{"executortest", "vm", "vm/qmp"},
 	{"guest"},

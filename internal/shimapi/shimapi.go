@@ -72,6 +72,16 @@ type CreateOptions struct {
 
 	// Machine is set in the VM home and nil in the process home.
 	Machine *Machine `json:"machine,omitempty"`
+
+	// Trace is where the phases of the start are written; nil: nowhere.
+	Trace *Trace `json:"trace,omitempty"`
+}
+
+// Trace is a file that everybody who takes part in a start adds lines to, see
+// package trace.
+type Trace struct {
+	Path   string        `json:"path"`   // absolute host path
+	Origin time.Duration `json:"origin"` // when the start was asked for, since the host's boot
 }
 
 // LogOptions says where a container's output is kept.
