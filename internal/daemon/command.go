@@ -13,6 +13,7 @@ import (
 // NewCommand gives bothyd's command line. open makes the engine that it serves.
 func NewCommand(version string, open Opener) *cobra.Command {
 	cfg := Defaults()
+	cfg.Trace = os.Getenv("BOTHY_TRACE")
 	var file string
 	var validate bool
 	cmd := &cobra.Command{

@@ -28,6 +28,7 @@ type Config struct {
 	Debug     bool   `json:"debug"`
 	LogLevel  string `json:"log-level"`  // debug, info, warn, error, fatal
 	LogFormat string `json:"log-format"` // text, json
+	Trace     string `json:"trace"`      // a file for the phases of every start; "": none
 
 	Bridge       string        `json:"bridge"` // the bridge's name
 	BIP          string        `json:"bip"`    // the bridge's address and subnet, CIDR
@@ -102,6 +103,9 @@ func (c *Config) complete() error {
 			continue
 		}
 		c.Hosts[i] = "unix://" + path
+	}
+	if c.Trace != "" && !filepath.IsAbs(c.Trace) {
+		problem("--trace %q is not an absolute path", c.Trace)
 	}
 	for name, path := range map[string]*string{"data-root": &c.DataRoot, "exec-root": &c.ExecRoot, "pidfile": &c.Pidfile} {
 		if !filepath.IsAbs(*path) {

@@ -64,6 +64,7 @@ func (c *Config) engineOptions() (engine.Options, error) {
 		Debug:              c.Debug,
 		LogConfig:          container.LogConfig{Type: c.LogDriver, Config: c.LogOptions},
 		CgroupParent:       c.CgroupParent,
+		Trace:              c.Trace,
 		VM: engine.VMOptions{
 			QEMU:     c.VMQEMU,
 			Kernel:   c.VMKernel,

@@ -31,6 +31,7 @@ func (c *Config) bind(f *pflag.FlagSet) {
 	f.BoolVarP(&c.Debug, "debug", "D", c.Debug, "Log at level debug")
 	f.StringVarP(&c.LogLevel, "log-level", "l", c.LogLevel, "Log level: debug, info, warn, error, fatal")
 	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "Log format: text, json")
+	f.StringVar(&c.Trace, "trace", c.Trace, "File that the phases of every start are added to")
 
 	f.StringVarP(&c.Bridge, "bridge", "b", c.Bridge, "Name of the default network's bridge")
 	f.StringVar(&c.BIP, "bip", c.BIP, "Address and subnet of the default network's bridge, as in 172.17.0.1/16")

@@ -8,6 +8,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+
+	"bothy/internal/trace"
 )
 
 // ctr is one container in memory. Two locks, always taken in this order:
@@ -20,7 +22,8 @@ type ctr struct {
 	dir   string // state directory, below the data root
 	files *store
 
-	busy chan struct{} // one token: see acquire
+	busy  chan struct{}   // one token: see acquire
+	trace *trace.Timeline // of the present run, nil for none; whoever has acquired the container uses it
 
 	mu         sync.Mutex
 	rec        record // its pointers lead to values that never change

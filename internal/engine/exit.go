@@ -107,6 +107,8 @@ func (s *Containers) ended(c *ctr, t task, exit shimapi.Exit) {
 		t = nil
 	}
 	rec, before := c.snapshot()
+	c.trace.Mark(traceName, "end seen")
+	defer c.endTrace()
 	remove := s.recordEnd(c, exit)
 
 	if exit.OOMKilled {
@@ -116,12 +118,20 @@ func (s *Containers) ended(c *ctr, t task, exit shimapi.Exit) {
 	s.emit(events.ActionDie, rec, "exitCode", strconv.Itoa(exit.Status), "execDuration", strconv.FormatInt(int64(max(lasted, 0)/time.Second), 10))
 
 	s.clear(s.ctx, c, t, before, remove)
+	c.trace.Mark(traceName, "cleared")
 	if !remove {
 		return
 	}
 	if err := s.remove(c); err != nil {
 		s.log.Error("removing a container that has ended", "container", rec.Name, "error", err)
 	}
+	c.trace.Mark(traceName, "removed")
+}
+
+// endTrace ends the trace of a run. The caller has acquired c.
+func (c *ctr) endTrace() {
+	c.trace.Close()
+	c.trace = nil
 }
 
 // recordEnd makes the container an ended one and answers those who wait for

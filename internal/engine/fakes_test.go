@@ -131,6 +131,7 @@ type fakeShim struct {
 	breaks  int    // how many waits end with a broken connection
 	ignore  uint32 // a signal that the container does not end on
 	conns   []net.Conn
+	created *taskAPI.CreateTaskRequest
 }
 
 func (f *fakeShims) Start(_ context.Context, o shimclient.Options) (task, error) {
@@ -189,10 +190,13 @@ type pipeConn struct{ net.Conn }
 
 func (pipeConn) CloseWrite() error { return nil }
 
-func (t fakeTask) Create(context.Context, *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
+func (t fakeTask) Create(_ context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
 	if t.owner.fail == "create" {
 		return nil, errors.New("create refused")
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.created = req
 	return &taskAPI.CreateTaskResponse{Pid: 7}, nil
 }
 

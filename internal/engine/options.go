@@ -47,6 +47,10 @@ type Options struct {
 	// is json-file without bounds.
 	LogConfig container.LogConfig
 
+	// Trace is a file that the phases of every start are written to, see package
+	// trace; "": none.
+	Trace string
+
 	Log *slog.Logger // nil: slog.Default()
 }
 

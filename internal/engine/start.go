@@ -20,6 +20,7 @@ import (
 	"bothy/internal/shimapi"
 	"bothy/internal/shimclient"
 	"bothy/internal/spec"
+	"bothy/internal/trace"
 )
 
 // startTimeout bounds a start; that of a machine's boot is the shim's own.
@@ -47,6 +48,7 @@ type run struct {
 
 // start is StartContainer for a container that was found.
 func (s *Containers) start(ctx context.Context, c *ctr) error {
+	asked := trace.Now()
 	if err := c.acquire(ctx); err != nil {
 		return err
 	}
@@ -54,6 +56,8 @@ func (s *Containers) start(ctx context.Context, c *ctr) error {
 	if err := c.check(opStart); err != nil {
 		return err
 	}
+	c.endTrace()
+	c.trace = s.starter.openTrace(c.id, asked)
 	c.setStarting(true)
 	defer c.setStarting(false)
 	// A client that goes away does not leave half a start.
@@ -79,6 +83,7 @@ func (s *Containers) adopt(ctx context.Context, c *ctr, r *run) error {
 	c.connectPending(ctx, r.task) // those who came during the start
 	rec, _ := c.snapshot()
 	s.emit(events.ActionStart, rec)
+	c.trace.Mark(traceName, "recorded")
 	s.watch(c, r.task)
 	return nil
 }
@@ -87,6 +92,7 @@ func (s *Containers) adopt(ctx context.Context, c *ctr, r *run) error {
 // for one that is to be removed when it ends.
 func (s *Containers) startFailed(c *ctr, rec record, err error) error {
 	code, err := startFailure(err)
+	c.endTrace()
 	c.dropPending()
 	c.note(func(st *status) {
 		st.ExitCode, st.Error = code, err.Error()
@@ -113,7 +119,7 @@ func (s *Containers) StartContainer(ctx context.Context, ref string) error {
 func (s *starter) bundle(id string) string { return filepath.Join(s.opts.ExecRoot, "c", id) }
 
 func (s *starter) start(ctx context.Context, c *ctr, rec record) (_ *run, err error) {
-	clock := newStopwatch()
+	clock := newStopwatch(c.trace)
 	var undo rollback
 	defer func() {
 		if err != nil {
@@ -266,6 +272,7 @@ func (s *starter) create(ctx context.Context, c *ctr, rec record, p prepared, t 
 		NetNS:     rec.Home == spec.Process && len(p.files()) > 0,
 		Filters:   filepath.Join(s.opts.ExecRoot, "filters"),
 		Machine:   p.machine,
+		Trace:     s.tracing(c.trace),
 	})
 	if err != nil {
 		return fmt.Errorf("encoding the options of container %s: %w", rec.Name, err)

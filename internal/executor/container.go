@@ -67,6 +67,7 @@ func (c *container) create(ctx context.Context) (err error) {
 	if err != nil {
 		return wrap(err, "creating container %s", c.id)
 	}
+	c.options.mark("container made")
 	if c.options.Mounted != nil {
 		err = c.options.Mounted(c.id)
 	}
@@ -111,6 +112,9 @@ func (c *container) launch(ctx context.Context, p *process) error {
 	if err != nil {
 		st.abandon()
 		return startError(err, "starting %s", p.what)
+	}
+	if p == c.init {
+		c.options.mark("first process up to its exec")
 	}
 	if record != nil {
 		_ = record.Keep() // else the next one compiles again
@@ -174,6 +178,7 @@ func (c *container) watch(p *process) {
 	e := exitOf(ps, time.Now())
 	c.options.Reaper.Release(p.pid)
 	if p == c.init {
+		c.options.mark("first process ended")
 		c.ended()
 	}
 	p.stdio.drain()

@@ -38,6 +38,17 @@ type Options struct {
 	// mounted, and holds up its first process until it returns: in a guest, until
 	// the network namespace is there that the spec names. Its error ends Create.
 	Mounted func(id string) error
+
+	// Trace, if not nil, is told of each phase of a container's start when it is
+	// done.
+	Trace func(phase string)
+}
+
+// mark tells that a phase of a start is done.
+func (o Options) mark(phase string) {
+	if o.Trace != nil {
+		o.Trace(phase)
+	}
 }
 
 // Service is containerd's task service (v3) over libcontainer. It may hold many

@@ -49,6 +49,7 @@ func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (*co
 	if err != nil {
 		return nil, err
 	}
+	s.options.mark("root file system mounted")
 	n := names{r.Stdin, r.Stdout, r.Stderr, r.Terminal}
 	c := &container{
 		id:      r.ID,

@@ -21,6 +21,9 @@ func (s *service) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAP
 		return nil, err
 	}
 	p.setPid(resp.Pid)
+	if req.ExecID == "" {
+		t.trace.Mark(traceName, "first process started")
+	}
 	return resp, nil
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"bothy/internal/logfile"
 	"bothy/internal/shimapi"
+	"bothy/internal/trace"
 )
 
 // Create makes the container and its first process, which Start starts.
@@ -58,7 +59,7 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &task{state: opts.StateDir, processes: map[string]*process{}}
+	t := &task{state: opts.StateDir, trace: s.openTrace(opts.Trace), processes: map[string]*process{}}
 	defer func() {
 		if err != nil {
 			t.discard()
@@ -92,7 +93,7 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	inner.Stdin, inner.Stdout, inner.Stderr = p.names()
 	if t.home, err = s.newHome(ctx, homeOptions{
 		id: s.id, bundle: s.bundle, rootfs: inner.Rootfs, machine: opts.Machine, network: s.network, streams: streams{t},
-		filters: opts.Filters,
+		filters: opts.Filters, trace: t.trace,
 	}); err != nil {
 		return nil, nil, err
 	}
@@ -122,6 +123,27 @@ func (t *task) discard() {
 	if err := t.log.Close(); err != nil {
 		log.Print(err)
 	}
+	t.trace.Mark(traceName, "container deleted")
+	t.trace.Close()
+}
+
+// traceName is what a trace calls the shim.
+const traceName = "shim"
+
+// openTrace opens the trace that the engine asks for. Without it the container
+// starts as well.
+func (s *service) openTrace(opts *shimapi.Trace) *trace.Timeline {
+	if opts == nil {
+		return nil
+	}
+	t, err := trace.Open(opts.Path, s.id, opts.Origin)
+	if err != nil {
+		log.Print(err)
+		return nil
+	}
+	t.MarkAt(s.since, traceName, "shim up")
+	t.Mark(traceName, "create called")
+	return t
 }
 
 func decodeOptions(req *taskAPI.CreateTaskRequest) (*shimapi.CreateOptions, error) {

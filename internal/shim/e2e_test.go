@@ -26,6 +26,7 @@ import (
 	"bothy/internal/logfile"
 	"bothy/internal/shimapi"
 	"bothy/internal/shimclient"
+	"bothy/internal/trace"
 )
 
 // program is the shim, built once for all tests as a release is.
@@ -315,7 +316,10 @@ func writeJSON(t *testing.T, path string, v any) {
 
 func TestOutputReachesLogAndClients(t *testing.T) {
 	b := newBox(t)
-	b.create(script("echo out; echo err >&2; exit 42"))
+	traced := filepath.Join(t.TempDir(), "trace")
+	b.create(script("echo out; echo err >&2; exit 42"), func(_ *specs.Spec, o *shimapi.CreateOptions) {
+		o.Trace = &shimapi.Trace{Path: traced, Origin: trace.Now()}
+	})
 	conn := b.attach(shimapi.AttachRequest{Stdout: true, Stderr: true})
 	b.start()
 	out, errs := frames(t, conn)
@@ -339,6 +343,12 @@ func TestOutputReachesLogAndClients(t *testing.T) {
 		t.Errorf("late client: %q, %q", out, errs)
 	}
 	b.delete()
+	lines, err := os.ReadFile(traced)
+	for _, phase := range []string{"shim up", "root file system mounted", "first process started", "first process ended", "container deleted"} {
+		if err != nil || !strings.Contains(string(lines), "shim["+b.id[:min(12, len(b.id))]+"] "+phase+"\n") {
+			t.Errorf("the trace has no line of %q: %v\n%s", phase, err, lines)
+		}
+	}
 }
 
 func TestStdinOnce(t *testing.T) {

@@ -31,6 +31,7 @@ func (s *service) follow(t *task, p *process) {
 	p.stdio.finish()
 	if p.execID == "" {
 		s.record(t, p, exit, err)
+		t.trace.Mark(traceName, "exit recorded")
 	}
 	p.exit = exit
 }

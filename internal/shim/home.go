@@ -12,6 +12,7 @@ import (
 
 	"bothy/internal/executor"
 	"bothy/internal/shimapi"
+	"bothy/internal/trace"
 	"bothy/internal/vm"
 )
 
@@ -42,7 +43,8 @@ type homeOptions struct {
 	machine    *shimapi.Machine // nil: the home is this host
 	network    []*os.File
 	streams    streams
-	filters    string // see shimapi.CreateOptions
+	filters    string          // see shimapi.CreateOptions
+	trace      *trace.Timeline // nil: none
 }
 
 // newHome makes a home. If it fails, nothing is left.
@@ -61,7 +63,7 @@ func hostHome(ctx context.Context, o homeOptions) (*home, error) {
 
 // processHome runs the container on this host.
 func processHome(o homeOptions) (*home, error) {
-	service, err := executor.New(executor.Options{Root: filepath.Join(o.bundle, stateDir), Streams: o.streams, Filters: o.filters})
+	service, err := executor.New(executor.Options{Root: filepath.Join(o.bundle, stateDir), Streams: o.streams, Filters: o.filters, Trace: o.trace.Marker(traceName)})
 	if err != nil {
 		return nil, err
 	}

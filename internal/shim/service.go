@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"bothy/internal/logfile"
+	"bothy/internal/trace"
 )
 
 // idleTimeout is how long a shim without a task waits for one.
@@ -26,7 +27,8 @@ type service struct {
 	version string
 	network []*os.File // from shimapi.NetworkFD on, until a Create has used them
 	newHome newHome
-	quiet   *quiet // nil: memory is not given back
+	quiet   *quiet        // nil: memory is not given back
+	since   time.Duration // when the shim began, as package trace has it
 
 	idle     *time.Timer
 	stopped  chan struct{} // closed when the shim is to end
@@ -43,6 +45,7 @@ type task struct {
 	home  *home
 	log   *logfile.Writer // nil: none is kept
 	state string          // where the exit record goes
+	trace *trace.Timeline // nil: none is kept
 
 	mu        sync.Mutex
 	processes map[string]*process // by exec id; the container's first has none
@@ -66,7 +69,7 @@ type process struct {
 }
 
 func newService(id, bundle, version string, network []*os.File, home newHome) *service {
-	s := &service{id: id, bundle: bundle, version: version, network: network, newHome: home, stopped: make(chan struct{})}
+	s := &service{id: id, bundle: bundle, version: version, network: network, newHome: home, since: trace.Now(), stopped: make(chan struct{})}
 	s.idle = time.AfterFunc(idleTimeout, s.stop)
 	return s
 }
