@@ -12,33 +12,45 @@ import (
 	"github.com/moby/moby/api/types"
 )
 
-// attachContainer joins the client's connection to a container's stdio: HTTP
-// ends and bytes begin, in docker's "tcp" upgrade or, for old clients, after a
-// bare 200.
+// attachContainer joins the client's connection to a container's stdio.
 func (s *Server) attachContainer(w http.ResponseWriter, r *request) error {
+	return s.hijacking(w, r, func(ctx context.Context, open func(tty bool) (Conn, error)) error {
+		req := attachRequest(r)
+		req.Open = open
+		return s.backend.AttachContainer(ctx, r.name(), req)
+	})
+}
+
+// attachRequest reads what a client wants to be joined to.
+func attachRequest(r *request) AttachRequest {
+	return AttachRequest{
+		Stdin: r.boolean("stdin"), Stdout: r.boolean("stdout"), Stderr: r.boolean("stderr"),
+		Logs: r.boolean("logs"), Stream: r.boolean("stream"),
+		DetachKeys: r.query.Get("detachKeys"),
+	}
+}
+
+// hijacking runs an operation that takes over the client's connection by open:
+// HTTP ends and bytes begin, in docker's "tcp" upgrade or, for old clients,
+// after a bare 200. The operation's context ends when the client has gone.
+func (s *Server) hijacking(w http.ResponseWriter, r *request, run func(ctx context.Context, open func(tty bool) (Conn, error)) error) error {
 	_, upgrade := r.Header["Upgrade"]
 	opened := false
 	// The request's own context ends with the client's input already.
 	ctx, gone := context.WithCancel(context.WithoutCancel(r.Context()))
 	defer gone()
 	defer context.AfterFunc(s.stopped, gone)()
-	req := AttachRequest{
-		Stdin: r.boolean("stdin"), Stdout: r.boolean("stdout"), Stderr: r.boolean("stderr"),
-		Logs: r.boolean("logs"), Stream: r.boolean("stream"),
-		DetachKeys: r.query.Get("detachKeys"),
-		Open: func(tty bool) (Conn, error) {
-			opened = true
-			conn, err := hijack(w, upgrade, streamType(tty, r.version))
-			if err != nil {
-				return nil, err
-			}
-			conn.watched = watchPeer(conn.Conn, gone)
-			return conn, nil
-		},
-	}
-	err := s.backend.AttachContainer(ctx, r.name(), req)
+	err := run(ctx, func(tty bool) (Conn, error) {
+		opened = true
+		conn, err := hijack(w, upgrade, streamType(tty, r.version))
+		if err != nil {
+			return nil, err
+		}
+		conn.watched = watchPeer(conn.Conn, gone)
+		return conn, nil
+	})
 	if opened && err != nil {
-		s.log.Debug("attach ended", "container", r.name(), "error", err)
+		s.log.Debug("a joined stream ended", "path", r.URL.Path, "error", err)
 		return nil
 	}
 	return err

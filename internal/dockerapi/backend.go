@@ -22,6 +22,7 @@ type (
 	Progress      = engineapi.Progress
 	CreateRequest = engineapi.CreateRequest
 	AttachRequest = engineapi.AttachRequest
+	ExecStart     = engineapi.ExecStart
 	Conn          = engineapi.Conn
 	LogsRequest   = engineapi.LogsRequest
 	LogLine       = engineapi.LogLine
@@ -94,4 +95,13 @@ type Containers interface {
 	ContainerLogs(ctx context.Context, ref string, req LogsRequest) (Logs, error)
 	ListContainers(ctx context.Context, all bool, limit int, size bool, filters Filters) ([]container.Summary, error)
 	InspectContainer(ctx context.Context, ref string, size bool) (*container.InspectResponse, error)
+}
+
+// Execs are further processes in containers that run.
+type Execs interface {
+	// CreateExec prepares a process and gives its ID.
+	CreateExec(ctx context.Context, ref string, req container.ExecCreateRequest) (string, error)
+	StartExec(ctx context.Context, id string, req ExecStart) error
+	ResizeExec(ctx context.Context, id string, height, width uint16) error
+	InspectExec(ctx context.Context, id string) (*container.ExecInspectResponse, error)
 }

@@ -281,3 +281,31 @@ func serveFake(t *testing.T, f *fake) (string, *client.Client, *Server) {
 	t.Cleanup(func() { _ = c.Close() })
 	return socket, c, api
 }
+
+func (f *fake) CreateExec(_ context.Context, ref string, req container.ExecCreateRequest) (string, error) {
+	if err := f.find(ref); err != nil {
+		return "", err
+	}
+	return "e1", f.call("exec %s %q tty=%v size=%v stdout=%v", ref, req.Cmd, req.Tty, req.ConsoleSize, req.AttachStdout)
+}
+
+func (f *fake) StartExec(ctx context.Context, id string, req ExecStart) error {
+	if err := f.call("exec start %s detach=%v tty=%v size=%v", id, req.Detach, req.TTY, req.ConsoleSize); err != nil || req.Detach {
+		return err
+	}
+	conn, err := req.Open(req.TTY)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	f.attached(ctx, conn)
+	return nil
+}
+
+func (f *fake) ResizeExec(_ context.Context, id string, height, width uint16) error {
+	return f.call("exec resize %s %d %d", id, height, width)
+}
+
+func (f *fake) InspectExec(_ context.Context, id string) (*container.ExecInspectResponse, error) {
+	return &container.ExecInspectResponse{ID: id, ProcessConfig: &container.ExecProcessConfig{Entrypoint: "ls"}}, f.call("exec inspect %s", id)
+}

@@ -65,10 +65,10 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/containers/{name}/checkpoints", handle: notYet("checkpoint containers")},
 		{method: "DELETE", path: "/containers/{name}/checkpoints/{checkpoint}", handle: notYet("checkpoint containers")},
 
-		{method: "POST", path: "/containers/{name}/exec", handle: notYet("run further commands in a container (exec)")},
-		{method: "POST", path: "/exec/{name}/start", handle: notYet("run further commands in a container (exec)")},
-		{method: "POST", path: "/exec/{name}/resize", handle: notYet("run further commands in a container (exec)")},
-		{method: "GET", path: "/exec/{name}/json", handle: notYet("run further commands in a container (exec)")},
+		{method: "POST", path: "/containers/{name}/exec", handle: s.createExec},
+		{method: "POST", path: "/exec/{name}/start", handle: s.startExec},
+		{method: "POST", path: "/exec/{name}/resize", handle: s.resizeExec},
+		{method: "GET", path: "/exec/{name}/json", handle: s.inspectExec},
 
 		{method: "GET", path: "/networks", handle: s.listNetworks},
 		{method: "POST", path: "/networks/create", handle: notYet("make networks: there are bridge, host and none")},

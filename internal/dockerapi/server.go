@@ -26,6 +26,7 @@ type Backend interface {
 	System
 	Images
 	Containers
+	Execs
 }
 
 // Options configure a Server.

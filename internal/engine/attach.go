@@ -40,11 +40,9 @@ func (s *Containers) AttachContainer(ctx context.Context, ref string, req engine
 	if err != nil {
 		return err
 	}
-	keys := defaultDetachKeys
-	if req.DetachKeys != "" {
-		if keys, err = term.ToBytes(req.DetachKeys); err != nil {
-			return failure(errdefs.ErrInvalidArgument, "Invalid detach keys (%s) provided", req.DetachKeys)
-		}
+	keys, err := detachKeys(req.DetachKeys)
+	if err != nil {
+		return err
 	}
 	if err := c.check(opAttach); err != nil {
 		return err
@@ -98,7 +96,7 @@ func (s *Containers) serve(ctx context.Context, conn engineapi.Conn, live *pendi
 		return to.err
 	}
 	defer to.conn.Close()
-	if detached := relay(ctx, conn, to.conn, rec.Config.Tty, keys); detached {
+	if detached := relay(ctx, conn, to.conn, relayOptions{tty: rec.Config.Tty, keys: keys}); detached {
 		s.emit(events.ActionDetach, rec)
 	}
 	return nil
@@ -183,18 +181,40 @@ func (c *ctr) dropPending() {
 // input that nobody read would show it an error instead of the end.
 const lingering = 2 * time.Second
 
+// relayOptions say how a client is joined to streams.
+type relayOptions struct {
+	tty  bool
+	keys []byte // that detach from a terminal
+	// output copies the output; nil: as it comes.
+	output func(to io.Writer, from io.Reader) error
+	// last is called between the end of output and telling the client of it;
+	// nil: nothing is.
+	last func()
+}
+
+func copyOutput(to io.Writer, from io.Reader) error {
+	_, err := io.Copy(to, from)
+	return err
+}
+
 // relay copies between a client and a shim until the output has ended, ctx
 // ends because the client has gone, or it typed the detach keys.
-func relay(ctx context.Context, client engineapi.Conn, shim shimclient.Conn, tty bool, keys []byte) (detached bool) {
+func relay(ctx context.Context, client engineapi.Conn, shim shimclient.Conn, o relayOptions) (detached bool) {
+	if o.output == nil {
+		o.output = copyOutput
+	}
 	output, input, escaped := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(output)
-		_, _ = io.Copy(client, shim)
+		_ = o.output(client, shim)
+		if o.last != nil {
+			o.last()
+		}
 		_ = client.CloseWrite()
 	}()
 	go func() {
 		defer close(input)
-		if relayInput(client, shim, tty, keys) {
+		if relayInput(client, shim, o.tty, o.keys) {
 			close(escaped)
 			return
 		}

@@ -20,6 +20,7 @@ type Containers struct {
 	opts    Options
 	files   *store
 	index   *index
+	execs   *execRegistry
 	images  imageStore
 	starter *starter
 	bus     *event.Bus

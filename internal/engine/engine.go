@@ -20,6 +20,7 @@ type Engine struct {
 	*Images
 	*Networks
 	*System
+	*Execs
 
 	store    *image.Store
 	networks *network.Manager
@@ -90,11 +91,12 @@ func (e *Engine) assemble(ctx context.Context, opts Options, images imageStore, 
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	e.close = cancel
 	e.Containers = &Containers{
-		opts: opts, files: files, index: newIndex(), images: images, bus: bus, log: opts.Log, ctx: life,
+		opts: opts, files: files, index: newIndex(), execs: newExecRegistry(), images: images, bus: bus, log: opts.Log, ctx: life,
 		starter: &starter{
 			opts: opts, networks: networks, shims: shims, machines: newMachines(opts), host: h, program: e.program, bus: bus, log: opts.Log,
 		},
 	}
+	e.Execs = &Execs{containers: e.Containers}
 	e.Images = &Images{store: images, containers: e.Containers, bus: bus}
 	e.System, err = newSystem(opts, h, e.Containers, images, bus)
 	if err != nil {

@@ -47,6 +47,7 @@ func (s *Containers) InspectContainer(ctx context.Context, ref string, size bool
 		Mounts:          mountPoints(rec.HostConfig),
 		Config:          rec.Config,
 		NetworkSettings: networkSettings(rec, st),
+		ExecIDs:         s.execs.of(c),
 	}
 	if rec.HostConfig.LogConfig.Type != logNone {
 		resp.LogPath = logPath(c.dir, c.id)

@@ -14,6 +14,7 @@ const (
 	exitNotExecutable = 126
 	exitNotFound      = 127
 	exitUnknown       = 128
+	exitKilled        = 137 // by SIGKILL
 	exitLost          = 255 // nobody saw the end
 )
 

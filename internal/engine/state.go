@@ -21,6 +21,7 @@ const (
 	opRename     operation = "rename"
 	opResize     operation = "resize"
 	opAttach     operation = "attach"
+	opExec       operation = "exec"
 )
 
 // transitions has the state that follows for every operation that is allowed
@@ -64,6 +65,9 @@ var transitions = map[operation]map[State]State{
 		container.StateRunning: container.StateRunning,
 		container.StatePaused:  container.StatePaused,
 	},
+	opExec: {
+		container.StateRunning: container.StateRunning,
+	},
 	// A client may attach before the start and then sees the first byte.
 	opAttach: {
 		container.StateCreated:    container.StateCreated,
@@ -101,7 +105,11 @@ func refusal(ref string, s State, op operation) error {
 		return failure(errdefs.ErrNotModified, "container %s is already stopped", ref)
 	case op == opRemove:
 		return failure(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+ref, s)
-	case op == opKill, op == opResize:
+	case op == opExec && s == container.StatePaused:
+		return failure(errdefs.ErrConflict, "container %s is paused, unpause the container before exec", ref)
+	case op == opExec && s == container.StateRestarting:
+		return failure(errdefs.ErrConflict, "container %s is restarting, wait until the container is running", ref)
+	case op == opKill, op == opResize, op == opExec:
 		return failure(errdefs.ErrConflict, "container %s is not running", ref)
 	case op == opAttach && s == container.StatePaused:
 		return failure(errdefs.ErrConflict, "container %s is paused: unpause the container before attach", ref)

@@ -28,6 +28,7 @@ func TestEveryStateWithEveryOperation(t *testing.T) {
 		opRename:     {"=", "=", "=", "=", "!", "=", "!"},
 		opResize:     {"!", "=", "=", "!", "!", "!", "!"},
 		opAttach:     {"=", "=", "!", "=", "!", "=", "!"},
+		opExec:       {"!", "=", "!", "!", "!", "!", "!"},
 	}
 	if len(want) != len(transitions) {
 		t.Fatalf("%d operations are described here, %d are in the table", len(want), len(transitions))

@@ -42,6 +42,16 @@ type AttachRequest struct {
 	Open func(tty bool) (Conn, error)
 }
 
+// ExecStart says how a process that was prepared in a container is started.
+type ExecStart struct {
+	Detach bool
+	// TTY is how the client takes the output: raw, else in docker's frames.
+	TTY         bool
+	ConsoleSize *[2]uint // height, width; nil: as it was prepared
+	// Open is as in AttachRequest; Detach never calls it.
+	Open func(tty bool) (Conn, error)
+}
+
 // Conn is a hijacked connection: bytes that the client sent with its request
 // are read first.
 type Conn interface {
