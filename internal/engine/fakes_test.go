@@ -112,6 +112,9 @@ type fakeShims struct {
 	// starting, if set, gets a value when a start has reached its last step, and
 	// the start goes on when it is read from a second time.
 	starting chan struct{}
+	// ending, if set, holds up the first shim that is told to end until it is
+	// closed.
+	ending chan struct{}
 	live     map[string]*fakeShim
 	swept    []string // bundles that Cleanup was called for
 }
@@ -131,6 +134,7 @@ type fakeShim struct {
 	breaks  int    // how many waits end with a broken connection
 	ignore  uint32 // a signal that the container does not end on
 	conns   []net.Conn
+	execs   map[string]*fakeExec
 	created *taskAPI.CreateTaskRequest
 }
 
@@ -140,7 +144,7 @@ func (f *fakeShims) Start(_ context.Context, o shimclient.Options) (task, error)
 	if f.fail == "spawn" {
 		return nil, errors.New("spawn refused")
 	}
-	s := &fakeShim{owner: f, breaks: f.breaks, bundle: o.Bundle, stateDir: o.StateDir, gone: make(chan struct{}), exited: make(chan struct{})}
+	s := &fakeShim{owner: f, breaks: f.breaks, bundle: o.Bundle, stateDir: o.StateDir, gone: make(chan struct{}), exited: make(chan struct{}), execs: map[string]*fakeExec{}}
 	f.live[o.Bundle] = s
 	return fakeTask{s}, nil
 }
@@ -178,7 +182,10 @@ func (t fakeTask) Done() <-chan struct{} { return t.gone }
 func (t fakeTask) Pid() int              { return 0 }
 func (t fakeTask) Close() error          { return nil }
 
-func (t fakeTask) Attach(context.Context, shimapi.AttachRequest) (shimclient.Conn, bool, error) {
+func (t fakeTask) Attach(_ context.Context, req shimapi.AttachRequest) (shimclient.Conn, bool, error) {
+	if req.ExecID != "" {
+		return t.attachExec(req.ExecID)
+	}
 	client, server := net.Pipe()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -200,7 +207,10 @@ func (t fakeTask) Create(_ context.Context, req *taskAPI.CreateTaskRequest) (*ta
 	return &taskAPI.CreateTaskResponse{Pid: 7}, nil
 }
 
-func (t fakeTask) Start(context.Context, *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
+func (t fakeTask) Start(_ context.Context, req *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
+	if req.ExecID != "" {
+		return t.startExec(req.ExecID)
+	}
 	if t.owner.fail == "start" {
 		return nil, errors.New(`exec: "nonsense": executable file not found in $PATH`)
 	}
@@ -229,7 +239,10 @@ func (t fakeTask) State(context.Context, *taskAPI.StateRequest) (*taskAPI.StateR
 	return &taskAPI.StateResponse{Status: st, Pid: 7}, nil
 }
 
-func (t fakeTask) Wait(ctx context.Context, _ *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
+func (t fakeTask) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
+	if req.ExecID != "" {
+		return t.waitExec(ctx, req.ExecID)
+	}
 	t.mu.Lock()
 	broken := t.breaks > 0
 	t.breaks--
@@ -258,11 +271,23 @@ func (t fakeTask) Kill(_ context.Context, req *taskAPI.KillRequest) (*emptypb.Em
 	return &emptypb.Empty{}, nil
 }
 
-func (t fakeTask) Delete(context.Context, *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
+func (t fakeTask) Delete(_ context.Context, req *taskAPI.DeleteRequest) (*taskAPI.DeleteResponse, error) {
+	if req.ExecID != "" {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.execs, req.ExecID)
+	}
 	return &taskAPI.DeleteResponse{}, nil
 }
 
 func (t fakeTask) Shutdown(context.Context, *taskAPI.ShutdownRequest) (*emptypb.Empty, error) {
+	t.owner.mu.Lock()
+	hold := t.owner.ending
+	t.owner.ending = nil
+	t.owner.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	t.mu.Lock()
 	t.busy--
 	busy := t.busy >= 0
