@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,9 +93,9 @@ func readExit(stateDir string) (shimapi.Exit, error) {
 // ended handles the end of a run, whether it was seen or is found later. The
 // caller has acquired c; t is nil if there is no shim.
 //
-// Clients that wait for the end are answered first; what is left of the run is
-// cleared away before the container can be started again, and before one that
-// is to be removed counts as removed.
+// Clients that wait for the end are answered first, and so are those that wait
+// for the removal of one that is to be removed then; what is left of the run is
+// cleared away before the container can be started again.
 func (s *Containers) ended(c *ctr, t task, exit shimapi.Exit) {
 	if t != nil && exit.Error != "" {
 		// The shim may have died before its record: the last word is Cleanup's.
@@ -117,15 +116,32 @@ func (s *Containers) ended(c *ctr, t task, exit shimapi.Exit) {
 	lasted := exit.ExitedAt.Sub(before.StartedAt)
 	s.emit(events.ActionDie, rec, "exitCode", strconv.Itoa(exit.Status), "execDuration", strconv.FormatInt(int64(max(lasted, 0)/time.Second), 10))
 
-	s.clear(s.ctx, c, t, before, remove)
-	c.trace.Mark(traceName, "cleared")
-	if !remove {
+	if remove {
+		s.removeEnded(c, t, before)
 		return
 	}
-	if err := s.remove(c); err != nil {
-		s.log.Error("removing a container that has ended", "container", rec.Name, "error", err)
-	}
+	var both sync.WaitGroup
+	both.Go(func() { s.starter.bury(s.ctx, c, t) })
+	s.leaveNetwork(c, before)
+	both.Wait()
+	c.trace.Mark(traceName, "cleared")
+}
+
+// removeEnded removes a container that has just ended, and then clears away what
+// is left of its run. A bothyd that does not live to do that leaves a bundle
+// without a container: the next one sweeps it. The caller has acquired c.
+func (s *Containers) removeEnded(c *ctr, t task, run status) {
+	s.leaveNetwork(c, run)
+	left, err := s.takeAway(c)
 	c.trace.Mark(traceName, "removed")
+	if err != nil {
+		s.log.Error("removing a container that has ended", "container", c.id, "error", err)
+		s.starter.buryRun(s.ctx, c, t, true)
+		return
+	}
+	s.starter.buryRun(s.ctx, &ctr{id: c.id, dir: s.files.removedDir(c.id)}, t, true)
+	c.trace.Mark(traceName, "cleared")
+	s.cleaning.Go(left)
 }
 
 // endTrace ends the trace of a run. The caller has acquired c.
@@ -162,13 +178,9 @@ func (c *ctr) endRunLocked() {
 	}
 }
 
-// clear takes away what is left of a run: shim, bundle, network; with remove,
-// the files that it has written need not outlive it.
-func (s *Containers) clear(ctx context.Context, c *ctr, t task, run status, remove bool) {
-	var both sync.WaitGroup
-	both.Go(func() { s.starter.buryRun(ctx, c, t, remove) })
-	s.starter.detach(ctx, c.id)
-	both.Wait()
+// leaveNetwork takes the container of a run that has ended off its network.
+func (s *Containers) leaveNetwork(c *ctr, run status) {
+	s.starter.detach(s.ctx, c.id)
 	if e := run.Endpoint; e != nil {
 		s.starter.networkEvent(events.ActionDisconnect, c.id, e)
 	}

@@ -115,8 +115,8 @@ type fakeShims struct {
 	// ending, if set, holds up the first shim that is told to end until it is
 	// closed.
 	ending chan struct{}
-	live     map[string]*fakeShim
-	swept    []string // bundles that Cleanup was called for
+	live   map[string]*fakeShim
+	swept  []string // bundles that Cleanup was called for
 }
 
 type fakeShim struct {

@@ -296,6 +296,41 @@ func TestBundlesOfNobodyAreSwept(t *testing.T) {
 	}
 }
 
+// TestRemovalIsAnsweredBeforeTheClearing has a bothyd end between the removal of
+// a container and the end of its shim.
+func TestRemovalIsAnsweredBeforeTheClearing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	release := make(chan struct{})
+	r.shims.ending = release
+	id := r.create("web", container.HostConfig{AutoRemove: true})
+	shim := r.start("web")
+	answer, err := r.WaitContainer(t.Context(), "web", container.WaitConditionRemoved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go shim.end(3)
+	if resp := <-answer; resp.StatusCode != 3 {
+		t.Errorf("waited: %+v", resp)
+	}
+	if r.shims.count() != 1 {
+		t.Error("the answer came only after the shim's end")
+	}
+	r.create("web", container.HostConfig{}) // the name is free
+
+	old := r.Engine
+	r.open() // as after a kill -9: the old one has done nothing more
+	r.clean()
+	if _, err := r.InspectContainer(t.Context(), id, false); !errdefs.IsNotFound(err) {
+		t.Errorf("it is back: %v", err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(r.opts.DataRoot, removedDir)); len(left) > 0 {
+		t.Errorf("its data is left: %v", left)
+	}
+	close(release)
+	old.stop()
+}
+
 func TestShimThatVanishes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

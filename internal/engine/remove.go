@@ -62,15 +62,26 @@ func (c *ctr) isGone() bool {
 // returns, no request finds it and its name is free; its data is deleted behind
 // the answer.
 func (s *Containers) remove(c *ctr) error {
-	if err := c.move(opRemove, nil); err != nil {
+	left, err := s.takeAway(c)
+	if err != nil {
 		return err
+	}
+	s.cleaning.Go(left)
+	return nil
+}
+
+// takeAway is remove, but for the deletion of what is left of the container on
+// disk and of its image, which it gives back. The caller does that last.
+func (s *Containers) takeAway(c *ctr) (left func(), _ error) {
+	if err := c.move(opRemove, nil); err != nil {
+		return nil, err
 	}
 	cleanup, err := s.files.remove(c.id)
 	if err != nil {
 		if merr := c.move(opRemoveFail, func(st *status) { st.Error = err.Error() }); merr != nil {
 			s.log.Error("marking a container as dead", "container", c.id, "error", merr)
 		}
-		return fmt.Errorf("%w: %w", err, errdefs.ErrInternal)
+		return nil, fmt.Errorf("%w: %w", err, errdefs.ErrInternal)
 	}
 	s.index.remove(c.id)
 	rec, _ := c.snapshot()
@@ -81,11 +92,10 @@ func (s *Containers) remove(c *ctr) error {
 	c.wakeLocked(true)
 	c.mu.Unlock()
 	c.dropPending()
-	s.cleaning.Go(func() {
+	return func() {
 		cleanup()
 		s.collectLayersOf(rec.ImageID)
-	})
-	return nil
+	}, nil
 }
 
 // collectLayersOf deletes the layers of an image that was removed before the

@@ -160,7 +160,7 @@ func (s *Containers) sweepBundles() {
 		if _, err := s.index.find(e.Name()); err == nil {
 			continue
 		}
-		gone := &ctr{id: e.Name(), dir: s.files.dir(e.Name())}
+		gone := &ctr{id: e.Name(), dir: s.files.removedDir(e.Name())}
 		t, err := s.starter.shims.Dial(context.Background(), s.starter.bundle(gone.id))
 		if err != nil {
 			t = nil

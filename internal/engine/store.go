@@ -91,10 +91,13 @@ func (s *store) saveStatus(id string, st status) error {
 	return storeError("saving the state of", id, writeJSON(filepath.Join(s.dir(id), statusFile), st, false))
 }
 
+// removedDir is where the state directory of a removed container is deleted.
+func (s *store) removedDir(id string) string { return filepath.Join(s.root, removedDir, id) }
+
 // remove takes the container off the disk at once and gives back what deletes
 // its data, which may take a while.
 func (s *store) remove(id string) (cleanup func(), err error) {
-	gone := filepath.Join(s.root, removedDir, id)
+	gone := s.removedDir(id)
 	if err := os.Rename(s.dir(id), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, storeError("removing", id, err)
 	}

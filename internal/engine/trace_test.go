@@ -42,7 +42,7 @@ func TestTraceOfARun(t *testing.T) {
 		}
 		phases = append(phases, phase)
 	}
-	want := []string{"request", "prepare", "shim", "create", "attach", "start", "recorded", "end seen", "cleared", "removed"}
+	want := []string{"request", "prepare", "shim", "create", "attach", "start", "recorded", "end seen", "removed", "cleared"}
 	if !slices.Equal(phases, want) {
 		t.Errorf("phases %q, want %q", phases, want)
 	}

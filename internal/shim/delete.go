@@ -37,8 +37,12 @@ func Delete(ctx context.Context, id, bundle, state string) error {
 	return nil
 }
 
-// recordLoss writes an exit record if there is none.
+// recordLoss writes an exit record if there is none. A container that has no
+// state directory any more is removed, and nobody asks for its end.
 func recordLoss(state string) error {
+	if _, err := os.Stat(state); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	_, err := os.Stat(filepath.Join(state, shimapi.ExitFile))
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
