@@ -18,8 +18,11 @@ const (
 // rootfs computes the mounts that make a container's root: its image's layers
 // (EROFS files, the lowest first), and over them what is writable. Targets and
 // the overlay's directories are relative to the bundle, but for the process
-// home's writable side, which is a directory of the host.
-func rootfs(vm bool, layers []string, stateDir string) []*types.Mount {
+// home's writable side, which is a directory of the host. Of an ephemeral
+// container, which is removed when it ends, nothing that it writes is forced to
+// disk: neither by itself nor when its root is unmounted, which would otherwise
+// write out all that anybody has written to that file system.
+func rootfs(vm, ephemeral bool, layers []string, stateDir string) []*types.Mount {
 	var mounts []*types.Mount
 	lower := make([]string, len(layers)) // the topmost first
 	for i, file := range layers {
@@ -32,9 +35,9 @@ func rootfs(vm bool, layers []string, stateDir string) []*types.Mount {
 		upper, work = "rw/upper", "rw/work"
 		mounts = append(mounts, &types.Mount{Type: "ext4", Source: filepath.Join(stateDir, diskFile), Target: "rw"})
 	}
-	return append(mounts, &types.Mount{Type: "overlay", Source: "overlay", Options: []string{
-		"lowerdir=" + strings.Join(lower, ":"),
-		"upperdir=" + upper,
-		"workdir=" + work,
-	}})
+	options := []string{"lowerdir=" + strings.Join(lower, ":"), "upperdir=" + upper, "workdir=" + work}
+	if ephemeral && !vm { // a machine is killed with its disk
+		options = append(options, "volatile")
+	}
+	return append(mounts, &types.Mount{Type: "overlay", Source: "overlay", Options: options})
 }

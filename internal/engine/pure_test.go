@@ -40,23 +40,26 @@ func TestStatusText(t *testing.T) {
 func TestRootfsMounts(t *testing.T) {
 	t.Parallel()
 	layers := []string{"/low", "/high"}
-	line := func(vm bool) string {
+	line := func(vm, ephemeral bool) string {
 		var lines []string
-		for _, m := range rootfs(vm, layers, "/state") {
+		for _, m := range rootfs(vm, ephemeral, layers, "/state") {
 			lines = append(lines, fmt.Sprintf("%s %s at %q %s", m.Type, m.Source, m.Target, strings.Join(m.Options, ",")))
 		}
 		return strings.Join(lines, "\n")
 	}
-	if got, want := line(false), `erofs /low at "l/0" ro
+	if got, want := line(false, false), `erofs /low at "l/0" ro
 erofs /high at "l/1" ro
 overlay overlay at "" lowerdir=l/1:l/0,upperdir=/state/rw/upper,workdir=/state/rw/work`; got != want {
 		t.Errorf("process:\n%s", got)
 	}
-	if got, want := line(true), `erofs /low at "l/0" ro
+	if got, want := line(true, true), `erofs /low at "l/0" ro
 erofs /high at "l/1" ro
 ext4 /state/disk.img at "rw" 
 overlay overlay at "" lowerdir=l/1:l/0,upperdir=rw/upper,workdir=rw/work`; got != want {
 		t.Errorf("vm:\n%s", got)
+	}
+	if got := line(false, true); !strings.HasSuffix(got, ",workdir=/state/rw/work,volatile") {
+		t.Errorf("ephemeral process:\n%s", got)
 	}
 }
 

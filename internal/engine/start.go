@@ -246,7 +246,7 @@ func (s *starter) layOut(ctx context.Context, c *ctr, rec record, p *prepared) e
 		return storeError("starting", c.id, err)
 	}
 	vm := rec.Home == spec.VM
-	p.rootfs = rootfs(vm, rec.Layers, c.dir)
+	p.rootfs = rootfs(vm, rec.HostConfig.AutoRemove, rec.Layers, c.dir)
 	var err error
 	if p.log, err = logOptions(rec.HostConfig.LogConfig, logPath(c.dir, c.id)); err != nil {
 		return err
@@ -269,6 +269,7 @@ func (s *starter) create(ctx context.Context, c *ctr, rec record, p prepared, t 
 		Log:       p.log,
 		OpenStdin: rec.Config.OpenStdin,
 		StdinOnce: rec.Config.StdinOnce,
+		Ephemeral: rec.HostConfig.AutoRemove,
 		NetNS:     rec.Home == spec.Process && len(p.files()) > 0,
 		Filters:   filepath.Join(s.opts.ExecRoot, "filters"),
 		Machine:   p.machine,

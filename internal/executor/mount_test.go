@@ -66,6 +66,10 @@ func layered(t *testing.T, f *fixture, id string, between []string) *taskapi.Cre
 func TestLayers(t *testing.T) {
 	f := newFixture(t)
 	t.Run("Few", func(t *testing.T) { testLayers(t, f, "few", nil) })
+	t.Run("Volatile", func(t *testing.T) {
+		testLayers(t, f, "volatile", nil, "volatile")
+		testLayers(t, f, "volatile", nil, "volatile") // which the kernel alone would refuse
+	})
 	t.Run("Many", func(t *testing.T) { testLayers(t, f, "many", emptyLayers(t, f, "many", 120, 2)) })
 	t.Run("LongNames", func(t *testing.T) { testLayers(t, f, "long", emptyLayers(t, f, "long", 120, 80)) })
 }
@@ -84,9 +88,11 @@ func emptyLayers(t *testing.T, f *fixture, id string, n, length int) []string {
 	return names
 }
 
-func testLayers(t *testing.T, f *fixture, id string, between []string) {
+func testLayers(t *testing.T, f *fixture, id string, between []string, options ...string) {
 	ctx := t.Context()
 	r := layered(t, f, id, between)
+	overlay := r.Rootfs[len(r.Rootfs)-1]
+	overlay.Options = append(overlay.Options, options...)
 	st := f.stdio(false)
 	r.Stdout, r.Stderr = st.Stdout, st.Stderr
 	out, errOut := readAll(st.Out), readAll(st.Err)

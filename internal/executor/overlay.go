@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -56,6 +57,9 @@ func mountOverlay(bundle, target string, o options) error {
 		if err := d.makeUpper(bundle); err != nil {
 			return err
 		}
+		if err := d.forgetVolatile(bundle); err != nil {
+			return err
+		}
 	}
 	data := d.data()
 	if len(data) < os.Getpagesize() {
@@ -101,6 +105,16 @@ func (d overlayDirs) makeUpper(bundle string) error {
 		}
 	}
 	return os.Chmod(upper, root.Mode())
+}
+
+// forgetVolatile makes a volatile overlay mountable again: the kernel marks one,
+// because a power cut may have damaged it. Who asks for a volatile one does not
+// mind.
+func (d overlayDirs) forgetVolatile(bundle string) error {
+	if !slices.Contains(d.rest, "volatile") {
+		return nil
+	}
+	return os.RemoveAll(filepath.Join(inBundle(bundle, d.work), "work", "incompat"))
 }
 
 // inDirectory runs f on a thread of its own that stands in a directory; the

@@ -59,7 +59,7 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &task{state: opts.StateDir, trace: s.openTrace(opts.Trace), processes: map[string]*process{}}
+	t := &task{state: opts.StateDir, trace: s.openTrace(opts.Trace), ephemeral: opts.Ephemeral, processes: map[string]*process{}}
 	defer func() {
 		if err != nil {
 			t.discard()

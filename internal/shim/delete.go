@@ -52,7 +52,7 @@ func recordLoss(state string) error {
 		Status:   statusKilled,
 		ExitedAt: time.Now().UTC(),
 		Error:    "the shim was killed",
-	})
+	}, true)
 }
 
 // mustBeDead refuses to clean up under a shim that serves.

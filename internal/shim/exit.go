@@ -67,7 +67,7 @@ func (s *service) record(t *task, p *process, exit *taskAPI.WaitResponse, waitEr
 	} else {
 		record.OOMKilled = outOfMemory(t.home)
 	}
-	if err := writeExit(t.state, record); err != nil {
+	if err := writeExit(t.state, record, !t.ephemeral); err != nil {
 		log.Print(err)
 	}
 }
@@ -84,11 +84,11 @@ func outOfMemory(h *home) bool {
 	return killed
 }
 
-// writeExit keeps the exit record, whole or not at all.
-func writeExit(dir string, record shimapi.Exit) error {
+// writeExit keeps the exit record, whole or not at all; sync forces it to disk.
+func writeExit(dir string, record shimapi.Exit, sync bool) error {
 	data, err := json.Marshal(record)
 	if err == nil {
-		err = writeFile(filepath.Join(dir, shimapi.ExitFile), append(data, '\n'))
+		err = writeFile(filepath.Join(dir, shimapi.ExitFile), append(data, '\n'), sync)
 	}
 	if err != nil {
 		return fmt.Errorf("keeping the exit record: %w", err)
@@ -97,15 +97,15 @@ func writeExit(dir string, record shimapi.Exit) error {
 }
 
 // writeFile replaces the file at path, mode 0600, so that a crash leaves the
-// old one or the new one.
-func writeFile(path string, data []byte) error {
+// old one or the new one; a crash of the machine does so only with sync.
+func writeFile(path string, data []byte, sync bool) error {
 	tmp := path + ".tmp"
 	file, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(data)
-	if err == nil {
+	if err == nil && sync {
 		err = file.Sync()
 	}
 	if closeErr := file.Close(); err == nil {

@@ -69,7 +69,7 @@ func serve(ctx context.Context, o Options, home newHome) error {
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("separating the mounts from the host's: %w", err)
 	}
-	if err := writeFile(filepath.Join(o.Bundle, shimapi.PidFile), []byte(strconv.Itoa(os.Getpid())+"\n")); err != nil {
+	if err := writeFile(filepath.Join(o.Bundle, shimapi.PidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), false); err != nil {
 		return fmt.Errorf("keeping the process id: %w", err)
 	}
 	s := newService(o.ID, o.Bundle, o.Version, files[shimapi.NetworkFD-3:], home)

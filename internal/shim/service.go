@@ -47,6 +47,8 @@ type task struct {
 	state string          // where the exit record goes
 	trace *trace.Timeline // nil: none is kept
 
+	ephemeral bool // see shimapi.CreateOptions
+
 	mu        sync.Mutex
 	processes map[string]*process // by exec id; the container's first has none
 }

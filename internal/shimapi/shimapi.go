@@ -73,6 +73,10 @@ type CreateOptions struct {
 	// Machine is set in the VM home and nil in the process home.
 	Machine *Machine `json:"machine,omitempty"`
 
+	// Ephemeral says that nobody asks for the container after a power cut: its exit
+	// record need not be forced to disk.
+	Ephemeral bool `json:"ephemeral,omitempty"`
+
 	// Trace is where the phases of the start are written; nil: nowhere.
 	Trace *Trace `json:"trace,omitempty"`
 }
