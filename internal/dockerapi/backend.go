@@ -85,6 +85,8 @@ type Containers interface {
 	StopContainer(ctx context.Context, ref, signal string, timeout *int) error
 	RestartContainer(ctx context.Context, ref, signal string, timeout *int) error
 	KillContainer(ctx context.Context, ref, signal string) error
+	PauseContainer(ctx context.Context, ref string) error
+	UnpauseContainer(ctx context.Context, ref string) error
 	RemoveContainer(ctx context.Context, ref string, force, volumes bool) error
 	RenameContainer(ctx context.Context, ref, name string) error
 	ResizeContainer(ctx context.Context, ref string, height, width uint16) error

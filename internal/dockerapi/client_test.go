@@ -145,6 +145,8 @@ func TestClientContainerCalls(t *testing.T) {
 			_, err := c.ContainerRestart(ctx, "web", client.ContainerRestartOptions{Timeout: &ten})
 			return err
 		}},
+		{"pause web", func() error { _, err := c.ContainerPause(ctx, "web", client.ContainerPauseOptions{}); return err }},
+		{"unpause web", func() error { _, err := c.ContainerUnpause(ctx, "web", client.ContainerUnpauseOptions{}); return err }},
 		{"kill web TERM", func() error {
 			_, err := c.ContainerKill(ctx, "web", client.ContainerKillOptions{Signal: "TERM"})
 			return err

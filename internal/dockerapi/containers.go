@@ -100,6 +100,22 @@ func (s *Server) killContainer(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
+func (s *Server) pauseContainer(w http.ResponseWriter, r *request) error {
+	if err := s.backend.PauseContainer(r.Context(), r.name()); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) unpauseContainer(w http.ResponseWriter, r *request) error {
+	if err := s.backend.UnpauseContainer(r.Context(), r.name()); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
 func (s *Server) renameContainer(w http.ResponseWriter, r *request) error {
 	name := r.query.Get("name")
 	if name == "" {

@@ -78,4 +78,3 @@ func TestExecConsoleSize(t *testing.T) {
 		}
 	}
 }
-

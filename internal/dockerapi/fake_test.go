@@ -309,3 +309,9 @@ func (f *fake) ResizeExec(_ context.Context, id string, height, width uint16) er
 func (f *fake) InspectExec(_ context.Context, id string) (*container.ExecInspectResponse, error) {
 	return &container.ExecInspectResponse{ID: id, ProcessConfig: &container.ExecProcessConfig{Entrypoint: "ls"}}, f.call("exec inspect %s", id)
 }
+
+func (f *fake) PauseContainer(_ context.Context, ref string) error { return f.call("pause %s", ref) }
+
+func (f *fake) UnpauseContainer(_ context.Context, ref string) error {
+	return f.call("unpause %s", ref)
+}

@@ -101,7 +101,7 @@ func (c *ctr) checkLocked(op operation) error {
 		return failure(errdefs.ErrNotFound, "No such container: %s", c.id)
 	}
 	ref := c.rec.Name
-	if op == opKill || op == opResize || op == opExec { // whose refusals name the ID in docker
+	if op.namesID() {
 		ref = c.id
 	}
 	_, err := next(ref, c.st.State, op)

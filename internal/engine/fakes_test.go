@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
@@ -135,6 +136,7 @@ type fakeShim struct {
 	ignore  uint32 // a signal that the container does not end on
 	conns   []net.Conn
 	execs   map[string]*fakeExec
+	frozen  bool
 	created *taskAPI.CreateTaskRequest
 }
 
@@ -232,7 +234,10 @@ func (t fakeTask) State(context.Context, *taskAPI.StateRequest) (*taskAPI.StateR
 	case <-t.exited:
 		st = tasktypes.Status_STOPPED
 	default:
-		if t.started {
+		switch {
+		case t.frozen:
+			st = tasktypes.Status_PAUSED
+		case t.started:
 			st = tasktypes.Status_RUNNING
 		}
 	}
@@ -263,7 +268,7 @@ func (t fakeTask) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.
 func (t fakeTask) Kill(_ context.Context, req *taskAPI.KillRequest) (*emptypb.Empty, error) {
 	t.mu.Lock()
 	t.signals = append(t.signals, req.Signal)
-	ignored := t.ignore == req.Signal
+	ignored := t.ignore == req.Signal || t.frozen && req.Signal != uint32(syscall.SIGKILL)
 	t.mu.Unlock()
 	if !ignored {
 		t.end(128 + int(req.Signal))

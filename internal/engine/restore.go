@@ -135,6 +135,11 @@ func (s *Containers) takeUp(c *ctr, t task, state *taskAPI.StateResponse) {
 		if !running(st.State) { // bothyd did not live to record the start
 			*st = status{State: container.StateRunning, StartedAt: time.Now().UTC(), Endpoint: st.Endpoint, Machine: st.Machine}
 		}
+		if state.GetStatus() == tasktypes.Status_PAUSED {
+			st.State = container.StatePaused
+		} else {
+			st.State = container.StateRunning
+		}
 		st.Pid = int(state.GetPid())
 	})
 	c.mu.Lock()

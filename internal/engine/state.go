@@ -22,6 +22,9 @@ const (
 	opResize     operation = "resize"
 	opAttach     operation = "attach"
 	opExec       operation = "exec"
+	opPause      operation = "pause"
+	opUnpause    operation = "unpause"
+	opTop        operation = "top"
 )
 
 // transitions has the state that follows for every operation that is allowed
@@ -68,6 +71,16 @@ var transitions = map[operation]map[State]State{
 	opExec: {
 		container.StateRunning: container.StateRunning,
 	},
+	opPause: {
+		container.StateRunning: container.StatePaused,
+	},
+	opUnpause: {
+		container.StatePaused: container.StateRunning,
+	},
+	opTop: {
+		container.StateRunning: container.StateRunning,
+		container.StatePaused:  container.StatePaused,
+	},
 	// A client may attach before the start and then sees the first byte.
 	opAttach: {
 		container.StateCreated:    container.StateCreated,
@@ -75,6 +88,15 @@ var transitions = map[operation]map[State]State{
 		container.StateRestarting: container.StateRestarting,
 		container.StateExited:     container.StateExited,
 	},
+}
+
+// namesID says that docker's refusals of an operation name the container's ID.
+func (op operation) namesID() bool {
+	switch op {
+	case opKill, opResize, opExec, opPause, opUnpause, opTop:
+		return true
+	}
+	return false
 }
 
 // running says that a container in this state has a process.
@@ -103,13 +125,19 @@ func refusal(ref string, s State, op operation) error {
 		return failure(errdefs.ErrNotModified, "container %s is already running", ref)
 	case op == opStop:
 		return failure(errdefs.ErrNotModified, "container %s is already stopped", ref)
+	case op == opRemove && s == container.StatePaused:
+		return failure(errdefs.ErrConflict, "cannot remove container %q: container is paused and must be unpaused first", "/"+ref)
 	case op == opRemove:
 		return failure(errdefs.ErrConflict, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+ref, s)
 	case op == opExec && s == container.StatePaused:
 		return failure(errdefs.ErrConflict, "container %s is paused, unpause the container before exec", ref)
-	case op == opExec && s == container.StateRestarting:
+	case (op == opExec || op == opPause || op == opTop) && s == container.StateRestarting:
 		return failure(errdefs.ErrConflict, "container %s is restarting, wait until the container is running", ref)
-	case op == opKill, op == opResize, op == opExec:
+	case op == opPause && s == container.StatePaused:
+		return failure(errdefs.ErrConflict, "container %s is already paused", ref)
+	case op == opUnpause:
+		return failure(errdefs.ErrConflict, "container %s is not paused", ref)
+	case op.namesID():
 		return failure(errdefs.ErrConflict, "container %s is not running", ref)
 	case op == opAttach && s == container.StatePaused:
 		return failure(errdefs.ErrConflict, "container %s is paused: unpause the container before attach", ref)

@@ -29,6 +29,9 @@ func TestEveryStateWithEveryOperation(t *testing.T) {
 		opResize:     {"!", "=", "=", "!", "!", "!", "!"},
 		opAttach:     {"=", "=", "!", "=", "!", "=", "!"},
 		opExec:       {"!", "=", "!", "!", "!", "!", "!"},
+		opPause:      {"!", "paused", "!", "!", "!", "!", "!"},
+		opUnpause:    {"!", "!", "running", "!", "!", "!", "!"},
+		opTop:        {"!", "=", "=", "!", "!", "!", "!"},
 	}
 	if len(want) != len(transitions) {
 		t.Fatalf("%d operations are described here, %d are in the table", len(want), len(transitions))

@@ -176,6 +176,7 @@ func (s *Containers) send(ctx context.Context, c *ctr, sig syscall.Signal, op op
 		return fmt.Errorf("sending signal %d to container %s: %w", int(sig), shortID(c.id), err)
 	}
 	s.emit(events.ActionKill, rec, "signal", strconv.Itoa(int(sig)))
+	s.thawAfter(ctx, c, t, sig)
 	return nil
 }
 
