@@ -71,7 +71,7 @@ type fakeNetworks struct {
 	restored []network.InUse
 }
 
-func (f *fakeNetworks) Attach(_ context.Context, req network.Request) (*network.Endpoint, error) {
+func (f *fakeNetworks) Begin(_ context.Context, req network.Request) (*network.Endpoint, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail != nil {

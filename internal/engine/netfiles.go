@@ -18,7 +18,7 @@ import (
 
 // networkStore is what the engine needs of package network's Manager.
 type networkStore interface {
-	Attach(ctx context.Context, req network.Request) (*network.Endpoint, error)
+	Begin(ctx context.Context, req network.Request) (*network.Endpoint, error)
 	Detach(ctx context.Context, containerID string) error
 	Restore(ctx context.Context, inUse []network.InUse) error
 	// DNSFor completes a container's settings by the engine's own.
@@ -27,7 +27,8 @@ type networkStore interface {
 	Gateway() netip.Addr
 }
 
-// attach gives a container its place on its network.
+// attach gives a container its place on its network, whose links may be in the
+// making still.
 func (s *starter) attach(ctx context.Context, rec record) (*network.Endpoint, error) {
 	req := network.Request{ContainerID: rec.ID, Home: rec.Home, Network: string(rec.HostConfig.NetworkMode)}
 	if rec.Networking != nil {
@@ -40,7 +41,7 @@ func (s *starter) attach(ctx context.Context, rec record) (*network.Endpoint, er
 	if rec.Home == spec.VM {
 		req.UID = machineUser(rec.ID)
 	}
-	return s.networks.Attach(ctx, req)
+	return s.networks.Begin(ctx, req)
 }
 
 func (s *starter) detach(ctx context.Context, id string) {

@@ -129,25 +129,18 @@ func (s *starter) start(ctx context.Context, c *ctr, rec record) (_ *run, err er
 	}()
 
 	undo.add(func(context.Context) { _ = os.RemoveAll(s.bundle(c.id)) })
-	p, err := s.prepare(ctx, c, rec)
+	p, err := s.prepare(ctx, c, rec, clock)
 	if p.endpoint != nil {
 		defer p.closeFiles()
 		undo.add(func(ctx context.Context) { s.detach(ctx, c.id) })
 	}
+	t := p.task
+	if t != nil {
+		undo.add(func(ctx context.Context) { s.bury(ctx, c, t) })
+	}
 	if err != nil {
 		return nil, err
 	}
-	clock.lap("prepare")
-
-	opts := s.shimOptions(c)
-	opts.Network = p.files()
-	t, err := s.shims.Start(ctx, opts)
-	if err != nil {
-		return nil, err
-	}
-	undo.add(func(ctx context.Context) { s.bury(ctx, c, t) })
-	clock.lap("shim")
-
 	if err := s.create(ctx, c, rec, p, t); err != nil {
 		return nil, err
 	}
@@ -160,6 +153,11 @@ func (s *starter) start(ctx context.Context, c *ctr, rec record) (_ *run, err er
 	// this one does not live to say that the container runs.
 	c.note(func(st *status) { st.Endpoint, st.Machine = r.endpoint, r.machine })
 	c.connectPending(ctx, t)
+	if p.endpoint != nil {
+		if err := p.endpoint.Ready(); err != nil {
+			return nil, err
+		}
+	}
 	clock.lap("attach")
 	resp, err := t.Start(ctx, &taskAPI.StartRequest{ID: c.id})
 	if err != nil {
@@ -179,8 +177,9 @@ func startText(err error) error {
 	return fmt.Errorf("failed to create task for container: failed to start container process: %w", err)
 }
 
-// prepared is all that a shim is told about a container.
+// prepared is a shim and all that it is told about its container.
 type prepared struct {
+	task          task // nil: it was not started
 	rootfs        []*types.Mount
 	machine       *shimapi.Machine
 	machineStatus *machineStatus
@@ -201,30 +200,42 @@ func (p prepared) closeFiles() {
 	}
 }
 
-// prepare makes everything that has to be there before the shim: it attaches
-// the network while it lays out the files. If it fails, an endpoint in the
-// answer is to be detached.
-func (s *starter) prepare(ctx context.Context, c *ctr, rec record) (prepared, error) {
-	type attachment struct {
-		endpoint *network.Endpoint
-		err      error
+// prepare makes everything that has to be there before the container. What takes
+// its time is done at once: while the files are laid out, the network namespace
+// is made, then the shim comes up in it and the links are made. If prepare fails,
+// an endpoint in the answer is to be detached and a task to be buried.
+func (s *starter) prepare(ctx context.Context, c *ctr, rec record, clock *stopwatch) (p prepared, err error) {
+	if err := os.MkdirAll(s.bundle(c.id), 0o710); err != nil {
+		return p, storeError("starting", c.id, err)
 	}
-	joined := make(chan attachment, 1)
+	type spawned struct {
+		task task
+		err  error
+	}
+	attached, up := make(chan *network.Endpoint, 1), make(chan spawned, 1)
 	go func() {
+		var shim spawned
 		e, err := s.attach(ctx, rec)
-		joined <- attachment{e, err}
+		attached <- e
+		if shim.err = err; err == nil {
+			shim.task, shim.err = s.spawn(ctx, c, e)
+		}
+		up <- shim
 	}()
-	var p prepared
-	err := s.layOut(ctx, c, rec, &p)
-	a := <-joined
-	p.endpoint = a.endpoint
-	if err != nil {
+	defer func() {
+		shim := <-up
+		p.task = shim.task
+		if err == nil {
+			err = shim.err
+		}
+		clock.lap("shim")
+	}()
+	err = s.layOut(ctx, c, rec, &p)
+	if p.endpoint = <-attached; err != nil || p.endpoint == nil {
 		return p, err
 	}
-	if a.err != nil {
-		return p, a.err
-	}
-	if p.machine != nil && p.endpoint != nil && p.endpoint.Interface != nil {
+	clock.lap("prepare")
+	if p.machine != nil && p.endpoint.Interface != nil {
 		p.machine.Interfaces = []shimapi.Interface{*p.endpoint.Interface}
 	}
 	files, err := s.writeNetworkFiles(c, rec, p.endpoint)
@@ -237,11 +248,15 @@ func (s *starter) prepare(ctx context.Context, c *ctr, rec record) (prepared, er
 	return p, s.writeSpec(c, rec, p, files)
 }
 
-// layOut makes the container's directories and computes its root file system.
+// spawn starts the shim with the network's files.
+func (s *starter) spawn(ctx context.Context, c *ctr, e *network.Endpoint) (task, error) {
+	opts := s.shimOptions(c)
+	opts.Network = prepared{endpoint: e}.files()
+	return s.shims.Start(ctx, opts)
+}
+
+// layOut computes the container's root file system and makes what it needs.
 func (s *starter) layOut(ctx context.Context, c *ctr, rec record, p *prepared) error {
-	if err := os.MkdirAll(s.bundle(c.id), 0o710); err != nil {
-		return storeError("starting", c.id, err)
-	}
 	if err := removeStaleExit(c.dir); err != nil {
 		return storeError("starting", c.id, err)
 	}

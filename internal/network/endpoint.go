@@ -2,9 +2,11 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 
 	"bothy/internal/shimapi"
@@ -16,11 +18,46 @@ import (
 // Attach gives a container its place on a network. A container that has one
 // already is ErrAlreadyExists. On error nothing is left.
 func (m *Manager) Attach(ctx context.Context, req Request) (*Endpoint, error) {
-	ep, err := m.attach(ctx, req)
+	ep, err := m.Begin(ctx, req)
 	if err != nil {
-		return nil, fmt.Errorf("joining container %s to network %s: %w", req.ContainerID, name(req.Network), err)
+		return nil, err
+	}
+	if err := ep.Ready(); err != nil {
+		_ = ep.File.Close()
+		return nil, errors.Join(err, m.Detach(ctx, req.ContainerID))
 	}
 	return ep, nil
+}
+
+// Begin is Attach without the wait for a veth: its addresses are settled and its
+// namespace is there, so that a shim can be started with it meanwhile. Ready
+// waits for the rest. The caller detaches the container where that fails.
+func (m *Manager) Begin(ctx context.Context, req Request) (*Endpoint, error) {
+	ep, err := m.attach(ctx, req)
+	if err != nil {
+		return nil, joinError(req, err)
+	}
+	return ep, nil
+}
+
+func joinError(req Request, err error) error {
+	return fmt.Errorf("joining container %s to network %s: %w", req.ContainerID, name(req.Network), err)
+}
+
+// Ready waits until the endpoint's links are up, and says why they are not. It
+// may be called again.
+func (e *Endpoint) Ready() error {
+	if e.links == nil {
+		return nil
+	}
+	<-e.links.done
+	return e.links.err
+}
+
+// links are a veth in the making.
+type links struct {
+	done chan struct{} // closed when the veth is up or has failed
+	err  error         // valid then
 }
 
 func (m *Manager) attach(ctx context.Context, req Request) (*Endpoint, error) {
@@ -80,8 +117,36 @@ func (m *Manager) attachBridge(req Request, ep *Endpoint) (err error) {
 		ep.File, err = m.makeTap(linkName(HomeVM, req.ContainerID), req.UID)
 		return err
 	}
-	ep.File, err = m.makeVeth(linkName(HomeProcess, req.ContainerID), address, mac)
+	ep.File, ep.links, err = m.beginVeth(req, address, mac)
 	return err
+}
+
+// beginVeth makes a network namespace, and in the background the veth into it.
+func (m *Manager) beginVeth(req Request, address netip.Prefix, mac net.HardwareAddr) (*os.File, *links, error) {
+	ns, err := newNamespace()
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := ns.duplicate() // the caller's, who may close it at any time
+	if err != nil {
+		ns.close()
+		return nil, nil, err
+	}
+	l := &links{done: make(chan struct{})}
+	m.mu.Lock()
+	m.joining[req.ContainerID] = l
+	m.mu.Unlock()
+	m.joins.Go(func() {
+		defer ns.close()
+		if err := m.makeVeth(ns, linkName(HomeProcess, req.ContainerID), address, mac); err != nil {
+			l.err = joinError(req, err)
+		}
+		close(l.done)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.joining, req.ContainerID)
+	})
+	return file, l, nil
 }
 
 // reserve takes an address for a container.
@@ -118,9 +183,13 @@ func (m *Manager) forget(containerID string) {
 func (m *Manager) Detach(_ context.Context, containerID string) error {
 	m.mu.Lock()
 	e, ok := m.endpoints[containerID]
+	joining := m.joining[containerID]
 	m.mu.Unlock()
 	if !ok {
 		return nil
+	}
+	if joining != nil {
+		<-joining.done
 	}
 	if e.IPAddress.IsValid() {
 		for _, home := range []string{HomeProcess, HomeVM} {

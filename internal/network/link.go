@@ -48,23 +48,29 @@ func newNamespace() (*namespace, error) {
 	return &namespace{file: file, rt: rt}, nil
 }
 
-// makeVeth makes a pair: its host end on the bridge, the other as eth0 in a
-// new network namespace, which it returns.
-func (m *Manager) makeVeth(hostName string, address netip.Prefix, mac net.HardwareAddr) (_ *os.File, err error) {
+// duplicate gives another file of the namespace.
+func (ns *namespace) duplicate() (*os.File, error) {
+	fd, err := unix.FcntlInt(ns.file.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicating a network namespace's file: %w", err)
+	}
+	return os.NewFile(uintptr(fd), ns.file.Name()), nil
+}
+
+// close lets go of the namespace, which lives on where others hold it.
+func (ns *namespace) close() {
+	ns.rt.Close()
+	_ = ns.file.Close()
+}
+
+// makeVeth makes a pair: its host end on the bridge, the other as eth0 in the
+// namespace. Where that fails, what is there of the pair goes with the
+// namespace.
+func (m *Manager) makeVeth(ns *namespace, hostName string, address netip.Prefix, mac net.HardwareAddr) error {
 	bridge, err := m.mendBridge()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ns, err := newNamespace()
-	if err != nil {
-		return nil, err
-	}
-	defer ns.rt.Close()
-	defer func() {
-		if err != nil {
-			ns.file.Close() // the pair goes with it
-		}
-	}()
 	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "eth0", PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(int(ns.file.Fd()))}
 	veth.Name, veth.MTU, veth.MasterIndex = hostName, m.opts.MTU, bridge
 	err = m.rt.LinkAdd(veth)
@@ -74,12 +80,12 @@ func (m *Manager) makeVeth(hostName string, address netip.Prefix, mac net.Hardwa
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("making the link %s: %w", hostName, err)
+		return fmt.Errorf("making the link %s: %w", hostName, err)
 	}
 	if err := m.rt.LinkSetUp(veth); err != nil {
-		return nil, fmt.Errorf("setting the link %s up: %w", hostName, err)
+		return fmt.Errorf("setting the link %s up: %w", hostName, err)
 	}
-	return ns.file, ns.configure(address, m.gateway)
+	return ns.configure(address, m.gateway)
 }
 
 // configure sets eth0 up with its address and the default route.

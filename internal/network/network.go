@@ -91,6 +91,8 @@ type Endpoint struct {
 	// File is the network namespace (process home) or the tap (VM home). The
 	// caller owns it and closes it once the shim has it. nil: none.
 	File *os.File
+
+	links *links // nil: nothing to wait for, see Ready
 }
 
 // InUse is an endpoint that outlived the engine that made it.
@@ -114,6 +116,7 @@ type Manager struct {
 	watcher *watcher // nil: none
 
 	removals sync.WaitGroup // of links, in the background
+	joins    sync.WaitGroup // of veths in the making
 
 	mending sync.Mutex // guards the following
 	bridge  int        // link index
@@ -121,7 +124,8 @@ type Manager struct {
 	mu        sync.Mutex // guards the following
 	warn      []string
 	addresses *ipam
-	endpoints map[string]InUse // by container ID
+	endpoints map[string]InUse  // by container ID
+	joining   map[string]*links // those whose veth is in the making
 }
 
 // Open makes or adopts the bridge, its address, forwarding and the firewall. It
@@ -132,7 +136,7 @@ func Open(ctx context.Context, opts Options) (*Manager, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	m := &Manager{opts: opts, log: opts.Log, endpoints: map[string]InUse{}, created: time.Now()}
+	m := &Manager{opts: opts, log: opts.Log, endpoints: map[string]InUse{}, joining: map[string]*links{}, created: time.Now()}
 	if err := m.open(ctx); err != nil {
 		m.release()
 		return nil, fmt.Errorf("opening the network %s: %w", opts.Bridge, err)
@@ -171,6 +175,7 @@ func (m *Manager) open(ctx context.Context) (err error) {
 // release closes what the Manager holds, once its links are gone.
 func (m *Manager) release() {
 	m.unwatch()
+	m.joins.Wait()
 	m.removals.Wait()
 	if m.rt != nil {
 		m.rt.Close()
