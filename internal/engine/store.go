@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,9 +28,9 @@ const (
 // and its status. A directory without a record is one that was being made when
 // bothyd or the machine stopped: it holds nothing of worth.
 //
-// The record is on disk when create answers. The status is replaced atomically
-// but not forced out: it describes processes, and none of those survives what
-// could lose it.
+// The record is on disk when create answers. The status is written whole or not
+// at all by a bothyd that is killed, but not forced out: it describes processes,
+// and none of those survives what could lose it.
 type store struct {
 	root string // the data root
 	log  *slog.Logger
@@ -88,7 +89,35 @@ func (s *store) saveRecord(rec record) error {
 
 func (s *store) saveStatus(id string, st status) error {
 	st.SchemaVersion = schemaVersion
-	return storeError("saving the state of", id, writeJSON(filepath.Join(s.dir(id), statusFile), st, false))
+	data, err := json.Marshal(st)
+	if err == nil {
+		err = overwrite(filepath.Join(s.dir(id), statusFile), data)
+	}
+	return storeError("saving the state of", id, err)
+}
+
+// overwritten is the size in bytes up to which a write to a file is done whole or
+// not at all by a process that is killed: it changes one page.
+const overwritten = 4096
+
+// overwrite gives a small file of JSON another content, which is padded to the
+// length of the old one: four times in the life of a container a new file in the
+// place of the old would cost more. A longer one is replaced.
+func overwrite(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err == nil && max(info.Size(), int64(len(data))) > overwritten {
+		_ = file.Close()
+		return replace(path, data, false)
+	}
+	if err == nil {
+		padding := max(int(info.Size())-len(data), 0)
+		_, err = file.Write(append(data, bytes.Repeat([]byte{'\n'}, padding)...))
+	}
+	return errors.Join(err, file.Close())
 }
 
 // removedDir is where the state directory of a removed container is deleted.
@@ -218,11 +247,17 @@ func diskError(err error) error {
 func shortID(id string) string { return id[:min(len(id), 12)] }
 
 // writeJSON replaces path by v, whole or not at all; sync forces it to disk.
-func writeJSON(path string, v any, sync bool) (err error) {
+func writeJSON(path string, v any, sync bool) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
+	return replace(path, data, sync)
+}
+
+// replace puts a new file with data in the place of path, whole or not at all;
+// sync forces it to disk.
+func replace(path string, data []byte, sync bool) (err error) {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -162,4 +163,37 @@ func FuzzDecodeRecord(f *testing.F) {
 			t.Errorf("accepted %q", data)
 		}
 	})
+}
+
+func TestStatusIsOverwrittenInPlace(t *testing.T) {
+	t.Parallel()
+	s := newStore(t, t.TempDir())
+	id := newID()
+	must(t, s.create(testRecord(id), status{State: container.StateCreated}))
+	inode := func() uint64 {
+		info, err := os.Stat(filepath.Join(s.dir(id), statusFile))
+		must(t, err)
+		return info.Sys().(*syscall.Stat_t).Ino
+	}
+	first := inode()
+	for _, tc := range []struct {
+		text string
+		same bool // it must be the file that create made
+	}{
+		{"short", true}, {strings.Repeat("long ", 100), true}, {"", true},
+		{strings.Repeat("longer than a page", overwritten), false}, {"short again", false}, {"", false},
+	} {
+		must(t, s.saveStatus(id, status{State: container.StateExited, Error: tc.text}))
+		st, err := s.loadStatus(id)
+		must(t, err)
+		if st.Error != tc.text || st.State != container.StateExited {
+			t.Errorf("wrote an error of %d bytes, read %d, state %s", len(tc.text), len(st.Error), st.State)
+		}
+		if tc.same && inode() != first {
+			t.Errorf("error of %d bytes: the file is a new one", len(tc.text))
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(s.dir(id), "*.tmp")); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
 }
