@@ -16,8 +16,8 @@ import (
 // package may import those of the lines above its own, never its own line's or
 // those below. A name covers its subpackages unless they are listed themselves.
 var rooms = [][]string{
-	{"shimapi", "logfile", "netns", "version", "engineapi", "event", "trace"},
-	{"executor"},
+	{"shimapi", "logfile", "netns", "version", "engineapi", "event", "trace", "rootfs"},
+	{"executor", "ps"},
 	{"executortest", "vm", "vm/qmp"},
 	{"guest"},
 	{"shim"},

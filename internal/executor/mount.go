@@ -17,6 +17,7 @@ const rootfsDir = "rootfs"
 // mountStack is what was mounted for a container, the oldest first.
 type mountStack struct {
 	targets []string
+	overlay *overlayDirs // of the last overlay; nil: there is none
 }
 
 // mountRootfs mounts the root file system's parts in their order: each at its
@@ -59,7 +60,7 @@ func (s *mountStack) mount(bundle, target string, m *types.Mount) error {
 	case "erofs":
 		err = mountErofs(inBundle(bundle, m.Source), target, o)
 	case "overlay":
-		err = mountOverlay(bundle, target, o)
+		s.overlay, err = mountOverlay(bundle, target, o)
 	case "bind":
 		err = mountBind(inBundle(bundle, m.Source), target, o)
 	case "ext4", "tmpfs":

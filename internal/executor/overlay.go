@@ -48,26 +48,27 @@ func parseOverlay(o options) (overlayDirs, error) {
 // relative to the bundle, in which a thread of our own stands for that: so the
 // names of 127 layers fit in the page that mount(2) takes. Where they don't
 // fit, the newer calls that take each layer by itself are used.
-func mountOverlay(bundle, target string, o options) error {
+func mountOverlay(bundle, target string, o options) (*overlayDirs, error) {
 	d, err := parseOverlay(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if d.upper != "" {
 		if err := d.makeUpper(bundle); err != nil {
-			return err
-		}
-		if err := d.forgetVolatile(bundle); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	return &d, d.mount(bundle, target, o.flags)
+}
+
+func (d overlayDirs) mount(bundle, target string, flags uintptr) error {
 	data := d.data()
 	if len(data) < os.Getpagesize() {
 		return inDirectory(bundle, func() error {
-			return mountAt("overlay", target, "overlay", o.flags, data)
+			return mountAt("overlay", target, "overlay", flags, data)
 		})
 	}
-	return d.mountByLayer(bundle, target, o.flags)
+	return d.mountByLayer(bundle, target, flags)
 }
 
 func (d overlayDirs) data() string {

@@ -58,6 +58,7 @@ type guest struct {
 	trace   tracer
 	session *yamux.Session
 	task    *task
+	files   *files
 }
 
 // run serves the host until it asks for the end or is gone.
@@ -113,12 +114,13 @@ func (g *guest) loadModules() (*modules, error) {
 // prepare makes the task service.
 func (g *guest) prepare(u *uevents, m *modules) error {
 	networks := &networks{uevents: u, modules: m, trace: &g.trace}
+	resolve := (&disks{uevents: u, modules: m}).resolve
 	service, err := executor.New(executor.Options{
 		Root:         executorRoot,
 		Filters:      filtersDir,
 		Streams:      streams{g.session},
 		Reaper:       executor.NewReaper(),
-		ResolveMount: (&disks{uevents: u, modules: m}).resolve,
+		ResolveMount: resolve,
 		Mounted: func(id string) error {
 			g.trace.mark("mounted")
 			return networks.wait(id)
@@ -128,6 +130,7 @@ func (g *guest) prepare(u *uevents, m *modules) error {
 		return err
 	}
 	g.task = newTask(service, &g.trace, networks)
+	g.files = newFiles(service, resolve)
 	return nil
 }
 
@@ -149,7 +152,10 @@ func (g *guest) serve() error {
 		return err
 	}
 	taskAPI.RegisterTTRPCTaskService(server, g.task)
-	server.RegisterService(link.GuestService, &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{link.OOMKilledMethod: g.task.oomKilled}})
+	server.RegisterService(link.GuestService, &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
+		link.OOMKilledMethod: g.task.oomKilled, link.MountFilesMethod: g.files.mount,
+	}})
+	go g.files.accept(g.session)
 	go func() { _ = server.Serve(context.Background(), newOneConn(stream)) }()
 	select {
 	case <-g.task.done:

@@ -50,6 +50,10 @@ func (s *service) attach(conn *net.UnixConn) {
 		refuse(conn, err)
 		return
 	}
+	if req.Files {
+		s.serveFiles(conn, in)
+		return
+	}
 	_, p, err := s.process(s.id, req.ExecID)
 	if err != nil {
 		refuse(conn, err)

@@ -129,6 +129,7 @@ func (s *service) Shutdown(ctx context.Context, req *taskAPI.ShutdownRequest) (*
 			return nil, err
 		}
 	}
+	s.endFiles()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.busy || s.task != nil {

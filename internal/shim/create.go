@@ -59,6 +59,9 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	if err != nil {
 		return nil, nil, err
 	}
+	if opts.Files != nil {
+		return s.createFiles(ctx, req, opts)
+	}
 	t := &task{state: opts.StateDir, trace: s.openTrace(opts.Trace), ephemeral: opts.Ephemeral, processes: map[string]*process{}}
 	defer func() {
 		if err != nil {

@@ -3,7 +3,9 @@ package shim
 import (
 	"context"
 	"errors"
+	"io"
 	"log"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -23,6 +25,9 @@ type home struct {
 	// direct says that output arrives by copying, so that a pipe of our own
 	// would only be one more.
 	direct bool
+	// files answers one request of package rootfs over a connection that stays the
+	// caller's, in being what is read of it.
+	files func(ctx context.Context, conn *net.UnixConn, in io.Reader)
 	// oomKilled says whether the kernel killed for want of memory. It is asked
 	// between the container's end and Delete.
 	oomKilled func(ctx context.Context) (bool, error)
@@ -69,6 +74,7 @@ func processHome(o homeOptions) (*home, error) {
 	}
 	return &home{
 		TTRPCTaskService: service,
+		files:            executorFiles(func() (*executor.Files, error) { return service.Files(o.id) }),
 		oomKilled:        func(context.Context) (bool, error) { return service.OOMKilled(o.id) },
 		err:              func() error { return nil },
 		close:            func() error { return nil },
@@ -99,6 +105,7 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 	return &home{
 		TTRPCTaskService: machine.Task(),
 		direct:           true,
+		files:            machineFiles(machine, o.id),
 		oomKilled:        func(ctx context.Context) (bool, error) { return machine.OOMKilled(ctx, o.id) },
 		err:              machine.Err,
 		close:            func() error { return errors.Join(machine.Close(), group.Destroy()) },

@@ -45,7 +45,9 @@ type task struct {
 	home  *home
 	log   *logfile.Writer // nil: none is kept
 	state string          // where the exit record goes
-	trace *trace.Timeline // nil: none is kept
+
+	filesOnly *filesOnly      // not nil: there are no processes, only files
+	trace     *trace.Timeline // nil: none is kept
 
 	ephemeral bool // see shimapi.CreateOptions
 

@@ -73,6 +73,11 @@ type CreateOptions struct {
 	// Machine is set in the VM home and nil in the process home.
 	Machine *Machine `json:"machine,omitempty"`
 
+	// Files, if not nil, asks for the container's files alone: they are mounted,
+	// in the VM home in a machine, and no process is made. What the shim then
+	// serves is AttachRequest.Files; Shutdown ends it.
+	Files *FilesOptions `json:"files,omitempty"`
+
 	// Ephemeral says that nobody asks for the container after a power cut: its exit
 	// record need not be forced to disk.
 	Ephemeral bool `json:"ephemeral,omitempty"`
@@ -163,9 +168,13 @@ type File struct {
 type AttachRequest struct {
 	Version int    `json:"version"`
 	ExecID  string `json:"execID,omitempty"`
-	Stdin   bool   `json:"stdin,omitempty"`
-	Stdout  bool   `json:"stdout,omitempty"`
-	Stderr  bool   `json:"stderr,omitempty"`
+	// Files, if true, makes the connection, after the response, one of package
+	// rootfs: a request to read or write the container's files. No other field
+	// counts then.
+	Files  bool `json:"files,omitempty"`
+	Stdin  bool `json:"stdin,omitempty"`
+	Stdout bool `json:"stdout,omitempty"`
+	Stderr bool `json:"stderr,omitempty"`
 }
 
 // AttachResponse answers an AttachRequest; Error is empty on success. Code is

@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -13,13 +14,14 @@ const (
 	Task   Kind = "task"   // ttrpc; the host opens it, once
 	Input  Kind = "input"  // bytes from the host to a process; the guest opens it
 	Output Kind = "output" // bytes from a process to the host; the guest opens it
+	Files  Kind = "files"  // one request of package rootfs; the host opens it
 )
 
 // Header is the first line of a stream.
 type Header struct {
 	Kind Kind
 	// Name is the name that a task request gave to the stream (its stdin,
-	// stdout or stderr field); empty for Task.
+	// stdout or stderr field); for Files a container's id; empty for Task.
 	Name string
 }
 
@@ -66,9 +68,9 @@ func parseHeader(line string) (Header, error) {
 		return Header{}, fmt.Errorf("stream name %.40q has control characters", name)
 	case h.Kind == Task && name != "":
 		return Header{}, fmt.Errorf("stream header %.40q names a task stream", line)
-	case (h.Kind == Input || h.Kind == Output) && name == "":
+	case h.Kind != Task && name == "":
 		return Header{}, fmt.Errorf("stream header %.40q names no stream", line)
-	case h.Kind != Task && h.Kind != Input && h.Kind != Output:
+	case !slices.Contains([]Kind{Task, Input, Output, Files}, h.Kind):
 		return Header{}, fmt.Errorf("stream header %.40q has an unknown kind", line)
 	}
 	return h, nil
