@@ -31,10 +31,15 @@ import (
 	"bothy/internal/version"
 )
 
+// gcPercent lets most commands end before their first garbage collection, which
+// would hold them up while the command tree is built.
+const gcPercent = 400
+
 // Main runs the command line that the process was started with and returns
 // its exit status: the command's own, 125 where docker has 125, 128+n after
 // signal n.
 func Main(ctx context.Context) int {
+	debug.SetGCPercent(gcPercent)
 	ctx, stop := notify(ctx)
 	defer stop()
 	nameClient()

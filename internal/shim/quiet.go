@@ -23,6 +23,9 @@ const (
 	maxProcs = 2
 	// gcPercent keeps the heap small while output flows.
 	gcPercent = 50
+	// startGCPercent spares a container's start a collection or two: what they
+	// would free is given back when the shim becomes quiet.
+	startGCPercent = 400
 )
 
 // quiet frees memory when calls have ended.
@@ -33,6 +36,7 @@ type quiet struct {
 
 func newQuiet() *quiet {
 	runtime.GOMAXPROCS(min(maxProcs, runtime.GOMAXPROCS(0)))
+	debug.SetGCPercent(startGCPercent)
 	q := &quiet{}
 	q.timer = time.AfterFunc(quietAfter, q.free)
 	return q
