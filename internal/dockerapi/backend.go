@@ -24,6 +24,7 @@ type (
 	AttachRequest = engineapi.AttachRequest
 	ExecStart     = engineapi.ExecStart
 	Conn          = engineapi.Conn
+	StatsRequest  = engineapi.StatsRequest
 	LogsRequest   = engineapi.LogsRequest
 	LogLine       = engineapi.LogLine
 	Logs          = engineapi.Logs
@@ -106,4 +107,14 @@ type Execs interface {
 	StartExec(ctx context.Context, id string, req ExecStart) error
 	ResizeExec(ctx context.Context, id string, height, width uint16) error
 	InspectExec(ctx context.Context, id string) (*container.ExecInspectResponse, error)
+}
+
+// Usage is what containers do now, and what they use.
+type Usage interface {
+	// ContainerTop lists processes in the columns that ps's options ask for;
+	// "": docker's own.
+	ContainerTop(ctx context.Context, ref, psOptions string) (*container.TopResponse, error)
+	// ContainerStats hands samples to send until there is no more to be said,
+	// send fails or ctx ends.
+	ContainerStats(ctx context.Context, ref string, req StatsRequest, send func(*container.StatsResponse) error) error
 }

@@ -145,6 +145,18 @@ func TestClientContainerCalls(t *testing.T) {
 			_, err := c.ContainerRestart(ctx, "web", client.ContainerRestartOptions{Timeout: &ten})
 			return err
 		}},
+		{`top web "-o pid"`, func() error {
+			_, err := c.ContainerTop(ctx, "web", client.ContainerTopOptions{Arguments: []string{"-o", "pid"}})
+			return err
+		}},
+		{"stats web {Stream:false OneShot:true}", func() error {
+			_, err := c.ContainerStats(ctx, "web", client.ContainerStatsOptions{})
+			return err
+		}},
+		{"stats web {Stream:false OneShot:false}", func() error {
+			_, err := c.ContainerStats(ctx, "web", client.ContainerStatsOptions{IncludePreviousSample: true})
+			return err
+		}},
 		{"pause web", func() error { _, err := c.ContainerPause(ctx, "web", client.ContainerPauseOptions{}); return err }},
 		{"unpause web", func() error { _, err := c.ContainerUnpause(ctx, "web", client.ContainerUnpauseOptions{}); return err }},
 		{"kill web TERM", func() error {

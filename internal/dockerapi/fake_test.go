@@ -315,3 +315,21 @@ func (f *fake) PauseContainer(_ context.Context, ref string) error { return f.ca
 func (f *fake) UnpauseContainer(_ context.Context, ref string) error {
 	return f.call("unpause %s", ref)
 }
+
+func (f *fake) ContainerTop(_ context.Context, ref, options string) (*container.TopResponse, error) {
+	return &container.TopResponse{Titles: []string{"PID"}, Processes: [][]string{{"1"}}}, f.call("top %s %q", ref, options)
+}
+
+func (f *fake) ContainerStats(ctx context.Context, ref string, req StatsRequest, send func(*container.StatsResponse) error) error {
+	if err := f.find(ref); err != nil {
+		return err
+	}
+	if err := f.call("stats %s %+v", ref, req); err != nil {
+		return err
+	}
+	if err := send(&container.StatsResponse{ID: "1", Name: "/web"}); err != nil || !req.Stream {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}

@@ -27,6 +27,7 @@ type Backend interface {
 	Images
 	Containers
 	Execs
+	Usage
 }
 
 // Options configure a Server.

@@ -21,6 +21,7 @@ type Engine struct {
 	*Networks
 	*System
 	*Execs
+	*Usage
 
 	store    *image.Store
 	networks *network.Manager
@@ -96,7 +97,7 @@ func (e *Engine) assemble(ctx context.Context, opts Options, images imageStore, 
 			opts: opts, networks: networks, shims: shims, machines: newMachines(opts), host: h, program: e.program, bus: bus, log: opts.Log,
 		},
 	}
-	e.Execs = &Execs{containers: e.Containers}
+	e.Execs, e.Usage = &Execs{containers: e.Containers}, &Usage{containers: e.Containers}
 	e.Images = &Images{store: images, containers: e.Containers, bus: bus}
 	e.System, err = newSystem(opts, h, e.Containers, images, bus)
 	if err != nil {

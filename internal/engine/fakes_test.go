@@ -137,6 +137,7 @@ type fakeShim struct {
 	conns   []net.Conn
 	execs   map[string]*fakeExec
 	frozen  bool
+	sampled uint64 // how often it was measured
 	created *taskAPI.CreateTaskRequest
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -93,4 +94,35 @@ func hasFilesystem(name string) bool {
 	}
 	modules, _ := filepath.Glob(filepath.Join("/lib/modules", unix.ByteSliceToString(u.Release[:]), "kernel/fs", name, name+".ko*"))
 	return len(modules) > 0
+}
+
+// hostCPUTime is the time of all the machine's processors so far, busy and
+// idle, in nanoseconds; 0 if it cannot be read.
+func hostCPUTime() uint64 {
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	return parseCPUTime(string(data))
+}
+
+// parseCPUTime reads the first line of /proc/stat, in hundredths of a second:
+// user, nice, system, idle, iowait, irq, softirq, steal. What follows, guests'
+// time, is part of these already.
+func parseCPUTime(text string) uint64 {
+	const counted, tick = 8, 10_000_000
+	line, _, _ := strings.Cut(text, "\n")
+	fields := strings.Fields(line)
+	if len(fields) <= counted || fields[0] != "cpu" {
+		return 0
+	}
+	var sum uint64
+	for _, f := range fields[1 : counted+1] {
+		n, err := strconv.ParseUint(f, 10, 64)
+		if err != nil {
+			return 0
+		}
+		sum += n * tick
+	}
+	return sum
 }

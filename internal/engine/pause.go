@@ -54,7 +54,7 @@ func (s *Containers) freeze(ctx context.Context, ref string, op operation, actio
 	defer cancel()
 	rec, _ := c.snapshot()
 	if err := call(ctx, t, c.id); err != nil {
-		if errdefs.IsNotFound(err) || errdefs.IsFailedPrecondition(err) || errdefs.IsUnavailable(err) { // it has just ended
+		if hasEnded(err) {
 			return failure(errdefs.ErrConflict, "container %s is not running", c.id)
 		}
 		return fmt.Errorf("cannot %s container %s: %w", op, rec.Name, err)

@@ -59,6 +59,13 @@ type Conn interface {
 	CloseWrite() error
 }
 
+// StatsRequest says how often a client wants to know what a container uses: all
+// the time, or once; then OneShot spares it the wait for a second sample, which
+// says how busy processors are.
+type StatsRequest struct {
+	Stream, OneShot bool
+}
+
 // LogsRequest selects the lines of a container's log.
 type LogsRequest struct {
 	Stdout, Stderr, Follow bool

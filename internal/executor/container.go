@@ -24,6 +24,8 @@ type container struct {
 	bundle  string
 	options Options
 	filters *filter.Cache // nil: none
+	root    string        // its root file system
+	ownNet  bool          // its network is not the machine's
 	spec    *specs.Spec
 	lc      *libcontainer.Container
 	cgroup  cgroups.Manager

@@ -28,7 +28,9 @@ func (s *Service) Stats(_ context.Context, r *taskapi.StatsRequest) (*taskapi.St
 		}
 		st = cgroups.NewStats()
 	}
-	value, err := proto.Marshal(metrics(st, c.oomKills()))
+	m := metrics(st, c.oomKills())
+	m.Network = c.networkStats()
+	value, err := proto.Marshal(m)
 	if err != nil {
 		return nil, wrap(err, "encoding statistics of container %s", c.id)
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
-	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -56,6 +55,8 @@ func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (*co
 		bundle:  r.Bundle,
 		options: s.options,
 		filters: s.filters,
+		root:    spec.Root.Path,
+		ownNet:  hasNetNS(spec),
 		spec:    spec,
 		mounts:  mounts,
 		init:    newProcessEntry(r.ID, "", n, spec.Process),
@@ -168,7 +169,8 @@ func (s *Service) State(_ context.Context, r *taskapi.StateRequest) (*taskapi.St
 	}, nil
 }
 
-// Pids lists the container's processes, by this process's PID namespace.
+// Pids lists the container's processes, by this process's PID namespace, and
+// tells of each; see shimapi.Process.
 func (s *Service) Pids(_ context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
 	c, err := s.container(r.ID)
 	if err != nil {
@@ -181,11 +183,7 @@ func (s *Service) Pids(_ context.Context, r *taskapi.PidsRequest) (*taskapi.Pids
 	if err != nil {
 		return nil, wrap(err, "listing the processes of container %s", c.id)
 	}
-	resp := &taskapi.PidsResponse{}
-	for _, pid := range pids {
-		resp.Processes = append(resp.Processes, &task.ProcessInfo{Pid: uint32(pid)})
-	}
-	return resp, nil
+	return &taskapi.PidsResponse{Processes: c.describe(pids)}, nil
 }
 
 // ResizePty sets the size of a process's terminal.

@@ -10,6 +10,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"bothy/internal/shimapi"
 )
 
 var resourceCases = map[string]func(*testing.T, *env){
@@ -84,6 +86,16 @@ func testStats(t *testing.T, e *env) {
 	pids, err := k.Service().Pids(k.ctx, &taskapi.PidsRequest{ID: k.id})
 	if err != nil || len(pids.Processes) != int(m.Pids.Current) {
 		t.Errorf("Pids: %v, %v; statistics say %d", pids, err, m.Pids.Current)
+	}
+	for _, info := range pids.GetProcesses() {
+		var p shimapi.Process
+		if err := json.Unmarshal(info.GetInfo().GetValue(), &p); err != nil || info.Info.TypeUrl != shimapi.ProcessURL {
+			t.Errorf("process %d is described as %q: %v", info.Pid, info.Info, err)
+			continue
+		}
+		if p.Version != shimapi.Version || p.Name == "" || p.State == "" || p.EUser == "" || p.Threads == 0 {
+			t.Errorf("process %d: %+v", info.Pid, p)
+		}
 	}
 }
 
