@@ -89,6 +89,8 @@ type Containers interface {
 	PauseContainer(ctx context.Context, ref string) error
 	UnpauseContainer(ctx context.Context, ref string) error
 	RemoveContainer(ctx context.Context, ref string, force, volumes bool) error
+	// PruneContainers removes those that do not run.
+	PruneContainers(ctx context.Context, filters Filters) (*container.PruneReport, error)
 	RenameContainer(ctx context.Context, ref, name string) error
 	ResizeContainer(ctx context.Context, ref string, height, width uint16) error
 	AttachContainer(ctx context.Context, ref string, req AttachRequest) error

@@ -157,6 +157,13 @@ func TestClientContainerCalls(t *testing.T) {
 			_, err := c.ContainerStats(ctx, "web", client.ContainerStatsOptions{IncludePreviousSample: true})
 			return err
 		}},
+		{"prune map[label:map[a=b:true]]", func() error {
+			r, err := c.ContainerPrune(ctx, client.ContainerPruneOptions{Filters: client.Filters{}.Add("label", "a=b")})
+			if err == nil && (r.Report.SpaceReclaimed != 7 || len(r.Report.ContainersDeleted) != 1) {
+				t.Errorf("pruned %+v", r.Report)
+			}
+			return err
+		}},
 		{"pause web", func() error { _, err := c.ContainerPause(ctx, "web", client.ContainerPauseOptions{}); return err }},
 		{"unpause web", func() error { _, err := c.ContainerUnpause(ctx, "web", client.ContainerUnpauseOptions{}); return err }},
 		{"kill web TERM", func() error {

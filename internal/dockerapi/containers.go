@@ -167,6 +167,18 @@ func (s *Server) removeContainer(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
+func (s *Server) pruneContainers(w http.ResponseWriter, r *request) error {
+	filters, err := r.filters()
+	if err != nil {
+		return err
+	}
+	report, err := s.backend.PruneContainers(r.Context(), filters)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, report)
+}
+
 // waitContainer answers its headers as soon as the wait is registered, which is
 // what a client waits for before it starts the container.
 func (s *Server) waitContainer(w http.ResponseWriter, r *request) error {

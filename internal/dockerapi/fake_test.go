@@ -42,6 +42,7 @@ type fake struct {
 	logs     Logs
 	tty      bool
 	attached func(context.Context, Conn)
+	raw      bool // how output was asked for
 }
 
 func (f *fake) call(format string, args ...any) error {
@@ -194,6 +195,7 @@ func (f *fake) AttachContainer(ctx context.Context, ref string, req AttachReques
 	if err := f.find(ref); err != nil {
 		return err
 	}
+	f.raw = req.Raw
 	conn, err := req.Open(f.tty)
 	if err != nil {
 		return err
@@ -332,4 +334,8 @@ func (f *fake) ContainerStats(ctx context.Context, ref string, req StatsRequest,
 	}
 	<-ctx.Done()
 	return ctx.Err()
+}
+
+func (f *fake) PruneContainers(_ context.Context, filters Filters) (*container.PruneReport, error) {
+	return &container.PruneReport{ContainersDeleted: []string{"1"}, SpaceReclaimed: 7}, f.call("prune %v", filters)
 }

@@ -38,7 +38,7 @@ func (s *Server) table() []route {
 
 		{method: "GET", path: "/containers/json", handle: s.listContainers},
 		{method: "POST", path: "/containers/create", handle: s.createContainer},
-		{method: "POST", path: "/containers/prune", handle: notYet("remove all stopped containers at once (container prune)")},
+		{method: "POST", path: "/containers/prune", handle: s.pruneContainers},
 		{method: "GET", path: "/containers/{name}/json", handle: s.inspectContainer},
 		{method: "GET", path: "/containers/{name}/logs", handle: s.streaming(s.containerLogs)},
 		{method: "POST", path: "/containers/{name}/start", handle: s.startContainer},
@@ -50,7 +50,7 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/containers/{name}/attach", handle: s.attachContainer},
 		{method: "POST", path: "/containers/{name}/wait", handle: s.streaming(s.waitContainer)},
 		{method: "DELETE", path: "/containers/{name}", handle: s.removeContainer},
-		{method: "GET", path: "/containers/{name}/attach/ws", handle: notYet("attach by websocket")},
+		{method: "GET", path: "/containers/{name}/attach/ws", handle: s.attachWebsocket},
 		{method: "GET", path: "/containers/{name}/top", handle: s.containerTop},
 		{method: "GET", path: "/containers/{name}/changes", handle: notYet("list what a container has changed (diff)")},
 		{method: "GET", path: "/containers/{name}/export", handle: notYet("export a container's file system")},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/term"
 
@@ -72,18 +73,18 @@ func (s *Containers) AttachContainer(ctx context.Context, ref string, req engine
 	defer conn.Close()
 	s.emit(events.ActionAttach, rec)
 	if past != nil {
-		if err := copyLog(ctx, conn, past); err != nil {
+		if err := copyLog(ctx, conn, past, past.TTY() || req.Raw); err != nil {
 			return fmt.Errorf("sending the log of container %s: %w", rec.Name, err)
 		}
 	}
 	if live == nil {
 		return nil
 	}
-	return s.serve(ctx, conn, live, rec, keys)
+	return s.serve(ctx, conn, live, rec, relayOptions{tty: rec.Config.Tty, keys: keys, output: outputIn(rec.Config.Tty, rec.Config.Tty || req.Raw)})
 }
 
 // serve joins a client to its live streams once they are there.
-func (s *Containers) serve(ctx context.Context, conn engineapi.Conn, live *pendingAttach, rec record, keys []byte) error {
+func (s *Containers) serve(ctx context.Context, conn engineapi.Conn, live *pendingAttach, rec record, o relayOptions) error {
 	var to attached
 	select {
 	case to = <-live.ready:
@@ -96,7 +97,7 @@ func (s *Containers) serve(ctx context.Context, conn engineapi.Conn, live *pendi
 		return to.err
 	}
 	defer to.conn.Close()
-	if detached := relay(ctx, conn, to.conn, relayOptions{tty: rec.Config.Tty, keys: keys}); detached {
+	if detached := relay(ctx, conn, to.conn, o); detached {
 		s.emit(events.ActionDetach, rec)
 	}
 	return nil
@@ -185,7 +186,7 @@ const lingering = 2 * time.Second
 type relayOptions struct {
 	tty  bool
 	keys []byte // that detach from a terminal
-	// output copies the output; nil: as it comes.
+	// output copies the output; see outputIn.
 	output func(to io.Writer, from io.Reader) error
 	// last is called between the end of output and telling the client of it;
 	// nil: nothing is.
@@ -200,9 +201,6 @@ func copyOutput(to io.Writer, from io.Reader) error {
 // relay copies between a client and a shim until the output has ended, ctx
 // ends because the client has gone, or it typed the detach keys.
 func relay(ctx context.Context, client engineapi.Conn, shim shimclient.Conn, o relayOptions) (detached bool) {
-	if o.output == nil {
-		o.output = copyOutput
-	}
 	output, input, escaped := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(output)
@@ -255,8 +253,9 @@ func relayInput(client engineapi.Conn, shim shimclient.Conn, tty bool, keys []by
 	return false
 }
 
-// copyLog writes a log to an attached client, as the shim would.
-func copyLog(ctx context.Context, w io.Writer, from engineapi.Logs) error {
+// copyLog writes a log to an attached client, as the shim would; raw leaves the
+// frames out.
+func copyLog(ctx context.Context, w io.Writer, from engineapi.Logs, raw bool) error {
 	for {
 		line, err := from.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -266,13 +265,41 @@ func copyLog(ctx context.Context, w io.Writer, from engineapi.Logs) error {
 			return err
 		}
 		data := line.Data
-		if !from.TTY() {
+		if !raw {
 			data = frame(line.Stream, data)
 		}
 		if _, err := w.Write(data); err != nil {
 			return err
 		}
 	}
+}
+
+// outputIn gives what copies a process's output, which is raw if it has a
+// terminal and framed if not, to a client that takes it raw or framed.
+func outputIn(tty, raw bool) func(io.Writer, io.Reader) error {
+	switch {
+	case tty && !raw:
+		return func(to io.Writer, from io.Reader) error {
+			_, err := io.Copy(frameWriter{to}, from)
+			return err
+		}
+	case !tty && raw:
+		return func(to io.Writer, from io.Reader) error {
+			_, err := stdcopy.StdCopy(to, to, from)
+			return err
+		}
+	}
+	return copyOutput
+}
+
+// frameWriter frames what is written as stdout.
+type frameWriter struct{ to io.Writer }
+
+func (w frameWriter) Write(p []byte) (int, error) {
+	if _, err := w.to.Write(frame("stdout", p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // frame puts docker's stream header before data.

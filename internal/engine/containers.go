@@ -29,6 +29,7 @@ type Containers struct {
 	ctx      context.Context // ends when the engine is closed
 	watchers sync.WaitGroup  // one for each running container
 	cleaning sync.WaitGroup  // deletions that nobody waits for
+	pruning  sync.Mutex      // held by a prune
 }
 
 // emit publishes a container's event; more are further attributes, key and value.

@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
-	"github.com/moby/moby/api/pkg/stdcopy"
 	"github.com/moby/moby/api/types/events"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -65,7 +63,7 @@ func (x *Execs) StartExec(ctx context.Context, id string, req engineapi.ExecStar
 	}
 	defer live.Close()
 	detached := relay(ctx, conn, live, relayOptions{
-		tty: e.req.Tty, keys: e.keys, output: execOutput(e.req.Tty, req.TTY),
+		tty: e.req.Tty, keys: e.keys, output: outputIn(e.req.Tty, req.TTY),
 		// The client asks for the exit code when its output has ended.
 		last: func() {
 			select {
@@ -79,34 +77,6 @@ func (x *Execs) StartExec(ctx context.Context, id string, req engineapi.ExecStar
 		x.emit(e, events.ActionExecDetach)
 	}
 	return nil
-}
-
-// execOutput gives what copies a process's output to a client that takes it in
-// another form than the process's own.
-func execOutput(tty, raw bool) func(io.Writer, io.Reader) error {
-	switch {
-	case tty && !raw:
-		return func(to io.Writer, from io.Reader) error {
-			_, err := io.Copy(frameWriter{to}, from)
-			return err
-		}
-	case !tty && raw:
-		return func(to io.Writer, from io.Reader) error {
-			_, err := stdcopy.StdCopy(to, to, from)
-			return err
-		}
-	}
-	return copyOutput
-}
-
-// frameWriter frames what is written as stdout.
-type frameWriter struct{ to io.Writer }
-
-func (w frameWriter) Write(p []byte) (int, error) {
-	if _, err := w.to.Write(frame("stdout", p)); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 // tellFailure tells a client that is joined why there is no process.

@@ -35,6 +35,7 @@ type CreateRequest struct {
 type AttachRequest struct {
 	Stdin, Stdout, Stderr bool
 	Logs, Stream          bool
+	Raw                   bool // output without docker's frames, stdout and stderr in one
 	DetachKeys            string
 	// Open answers the client and hands over its connection; the engine calls
 	// it once it knows that the request is good, and closes what it returns.
