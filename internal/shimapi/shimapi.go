@@ -25,14 +25,15 @@ const GuestOptionsURL = "bothy.v1.GuestOptions"
 
 // Names of the files in a bundle directory (<exec-root>/c/<container id>).
 const (
-	SpecFile     = "config.json" // OCI runtime spec
-	TaskSocket   = "task.sock"   // ttrpc: containerd.task.v3.Task
-	AttachSocket = "io.sock"     // attach protocol, see AttachRequest
-	PidFile      = "shim.pid"    // decimal pid of the shim
-	ShimLog      = "shim.log"    // the shim's own messages and panics
-	ConsoleLog   = "console.log" // VM home: the guest kernel's console, bounded
-	RootfsDir    = "rootfs"      // where the last of the rootfs mounts goes
-	NetNSFile    = "netns"       // process home: the network namespace, bind-mounted in the shim's own mount namespace
+	SpecFile     = "config.json"  // OCI runtime spec
+	TaskSocket   = "task.sock"    // ttrpc: containerd.task.v3.Task
+	AttachSocket = "io.sock"      // attach protocol, see AttachRequest
+	PidFile      = "shim.pid"     // decimal pid of the shim
+	ShimLog      = "shim.log"     // the shim's own messages and panics
+	ConsoleLog   = "console.log"  // VM home: the guest kernel's console, bounded
+	RootfsDir    = "rootfs"       // where the last of the rootfs mounts goes
+	MachineFile  = "machine.json" // VM home: a MachineReport
+	NetNSFile    = "netns"        // process home: the network namespace, bind-mounted in the shim's own mount namespace
 )
 
 // ExitFile is the name of the exit record in a container's state directory
@@ -125,12 +126,37 @@ type Machine struct {
 	Files []string `json:"files,omitempty"`
 	// BootTimeout bounds the time from starting QEMU to the guest's first word.
 	BootTimeout time.Duration `json:"bootTimeout"`
+	// Template, if not nil, is what the machine goes on from instead of booting.
+	Template *Template `json:"template,omitempty"`
+	// Fresh says that the writable disk is an untouched copy of the template's.
+	Fresh bool `json:"fresh,omitempty"`
+}
+
+// Template is a machine that was kept where it waits for its first container.
+// Two files follow those of the network: its memory, a sealed memory file, and
+// the state of its devices. A machine that goes on from a template has one tap
+// at least, even if it has no Interfaces.
+type Template struct {
+	Digest string `json:"digest"` // names it
+}
+
+// MachineReport says how a container's machine came up. The shim writes it to
+// MachineFile, atomically, before Create answers.
+type MachineReport struct {
+	Version  int  `json:"version"`
+	Restored bool `json:"restored,omitempty"` // it went on from a template
+	Pooled   bool `json:"pooled,omitempty"`   // it had been waiting
+	// Reason says why a machine that has a template was booted nonetheless.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Interface is one network interface as the container sees it.
 type Interface struct {
-	Name      string   `json:"name"`      // "eth0"
-	MAC       string   `json:"mac"`       // "02:42:ac:11:00:02"
+	Name string `json:"name"` // "eth0"
+	MAC  string `json:"mac"`  // "02:42:ac:11:00:02"
+	// DeviceMAC is the address that the guest finds the device by, if it is not
+	// MAC; the guest then gives it MAC.
+	DeviceMAC string   `json:"deviceMAC,omitempty"`
 	Addresses []string `json:"addresses"` // CIDR, "172.17.0.2/16"
 	Gateways  []string `json:"gateways,omitempty"`
 	MTU       int      `json:"mtu,omitempty"`
