@@ -23,6 +23,7 @@ type ctr struct {
 	files *store
 
 	busy  chan struct{}   // one token: see acquire
+	still still           // its files while it does not run
 	trace *trace.Timeline // of the present run, nil for none; whoever has acquired the container uses it
 
 	mu         sync.Mutex
@@ -48,6 +49,12 @@ func newCtr(files *store, rec record, st status) *ctr {
 // acquire waits until no other operation that changes the container is under
 // way.
 func (c *ctr) acquire(ctx context.Context) error {
+	select {
+	case c.busy <- struct{}{}:
+		return nil
+	default:
+	}
+	defer c.still.want()()
 	select {
 	case c.busy <- struct{}{}:
 		return nil

@@ -80,6 +80,7 @@ type imageStore interface {
 	Pull(ctx context.Context, ref string, opts image.PullOptions) (*image.Image, error)
 	Load(ctx context.Context, archive io.Reader, opts image.LoadOptions) ([]image.Loaded, error)
 	Import(ctx context.Context, rootfs io.Reader, opts image.ImportOptions) (*image.Image, error)
+	Commit(ctx context.Context, layer io.Reader, opts image.CommitOptions) (*image.Image, error)
 	Tag(ctx context.Context, source, target string) error
 	Remove(ctx context.Context, ref string, opts image.RemoveOptions) ([]image.Removed, error)
 }
