@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-)
-
-const (
-	bareName  = "bare QEMU to PID 1's first line"
-	stockName = "the same with QEMU's own settings"
 )
 
 // firstLine is what PID 1 of a guest prints first.
@@ -24,19 +20,27 @@ const firstLine = "bothy: guest is up"
 // processor, firmware and kernel command line as bothy has them, and one as
 // somebody would start QEMU who does not care. Both get the kernel as the
 // distribution packs it.
-func bareMachines(env []string, cli, execRoot string, rounds int) ([]*contender, error) {
-	if err := do(env, cli, "run", "-d", "--name", "model", "--isolation", "vm", "busybox", "sleep", "1000"); err != nil {
-		return nil, err
+func bareMachines(ctx context.Context, e *engine, rounds int) []*contender {
+	bare, stock, err := bareCommands(ctx, e)
+	return []*contender{
+		{name: bareName, peer: true, rounds: rounds, argv: bare, until: firstLine, problem: err},
+		{name: "QEMU alone, its own settings, likewise", peer: true, rounds: rounds, argv: stock, until: firstLine, problem: err},
 	}
-	defer func() { _ = do(env, cli, "rm", "-f", "model") }()
-	qemu, options, err := modelMachine(execRoot)
+}
+
+func bareCommands(ctx context.Context, e *engine) (bare, stock []string, err error) {
+	if _, err := e.do(ctx, "run", "-d", "--name", "model", "--isolation", "vm", "busybox", "sleep", "1000"); err != nil {
+		return nil, nil, err
+	}
+	defer e.removeAll(context.WithoutCancel(ctx))
+	qemu, options, err := modelMachine(e.run)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if options["-kernel"], err = kernelImage(env, cli); err != nil {
-		return nil, err
+	if options["-kernel"], err = kernelImage(ctx, e); err != nil {
+		return nil, nil, err
 	}
-	bare := []string{qemu}
+	bare = []string{qemu}
 	for _, option := range []string{"-machine", "-accel", "-cpu", "-bios", "-m", "-smp", "-kernel", "-initrd", "-append"} {
 		if value, ok := options[option]; ok {
 			bare = append(bare, option, value)
@@ -44,14 +48,11 @@ func bareMachines(env []string, cli, execRoot string, rounds int) ([]*contender,
 	}
 	bare = append(bare, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio")
 	accel, _, _ := strings.Cut(options["-accel"], ",")
-	stock := []string{
+	stock = []string{
 		qemu, "-machine", "q35", "-accel", accel, "-cpu", "max", "-m", options["-m"], "-smp", options["-smp"],
 		"-kernel", options["-kernel"], "-initrd", options["-initrd"], "-append", "console=ttyS0 quiet panic=-1", "-nographic", "-no-reboot",
 	}
-	return []*contender{
-		{name: bareName, kind: machines, rounds: rounds, command: bare, until: firstLine},
-		{name: stockName, kind: machines, rounds: rounds, command: stock, until: firstLine},
-	}, nil
+	return bare, stock, nil
 }
 
 // modelMachine reads program and options of the only QEMU below execRoot.
@@ -87,10 +88,8 @@ func modelMachine(execRoot string) (qemu string, options map[string]string, err 
 
 // kernelImage asks bothy for the path of the kernel that its machines boot, as
 // the distribution packs it.
-func kernelImage(env []string, cli string) (string, error) {
-	cmd := exec.Command(cli, "version", "--format", "json")
-	cmd.Env = append(os.Environ(), env...)
-	out, err := cmd.Output()
+func kernelImage(ctx context.Context, e *engine) (string, error) {
+	out, err := e.do(ctx, "version", "--format", "json")
 	if err != nil {
 		return "", fmt.Errorf("asking for the guest kernel: %w", err)
 	}
@@ -102,7 +101,7 @@ func kernelImage(env []string, cli string) (string, error) {
 			}
 		}
 	}
-	if err := json.Unmarshal(out, &version); err != nil {
+	if err := json.Unmarshal([]byte(out), &version); err != nil {
 		return "", fmt.Errorf("asking for the guest kernel: %w", err)
 	}
 	for _, c := range version.Server.Components {

@@ -1,168 +1,119 @@
-// Command bench times `run --rm busybox echo hi` under bothy in both homes, and
-// the import of a Debian root file system, and the same under docker and podman
-// where they are installed, in one run with the rounds interleaved, and prints
-// medians and ratios. It starts the engines it needs on roots of their own and
-// stops them again.
+// Command bench measures what bothy promises in SPECIFICATION.md, each figure
+// beside a peer or a bare equivalent of the same run, with the rounds
+// interleaved, and prints medians, ratios, and whether they are within what was
+// promised. It starts the engines that it needs (bothy; docker, podman and runc
+// where they are installed) on directories of their own, and takes all of it
+// away again, also when it is interrupted.
 //
-//	go run ./test/bench [-rounds 15] [-vm-rounds 5] [-import-rounds 3]
+//	scripts/bench [-run 'start|machines'] [-rounds 20] [-svg docs/bench.svg]
 package main
 
 import (
+	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
+	"os/signal"
 	"path/filepath"
-	"slices"
-	"time"
+	"regexp"
+	"strings"
+	"syscall"
 )
 
-// kind is what contenders have in common that are compared.
-type kind int
+// settings say how much is measured.
+type settings struct {
+	sections *regexp.Regexp
+	images   string // where the root file systems are
+	bin      string // where bothy's programs are
 
-const (
-	containers kind = iota
-	machines
-	imports
-)
-
-// contender is one way to run the container, or to import the image.
-type contender struct {
-	name    string
-	kind    kind
-	rounds  int
-	command []string
-	env     []string
-	// after, if set, undoes what command did; it is not timed.
-	after []string
-	// until, if set, ends the measurement at the first output that holds it,
-	// rather than at the command's end.
-	until   string
-	times   []time.Duration
-	problem error
-}
-
-func (c *contender) once() error {
-	cmd := exec.Command(c.command[0], c.command[1:]...)
-	cmd.Env = append(os.Environ(), c.env...)
-	start := time.Now()
-	if c.until != "" {
-		if err := runUntil(cmd, c.until); err != nil {
-			return err
-		}
-	} else if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
-	}
-	c.times = append(c.times, time.Since(start))
-	if c.after != nil {
-		return do(c.env, c.after[0], c.after[1:]...)
-	}
-	return nil
-}
-
-func (c *contender) median() time.Duration {
-	slices.Sort(c.times)
-	return c.times[len(c.times)/2]
-}
-
-// plan is what every engine is asked to do.
-type plan struct {
-	dir                       string // where the engines keep everything
-	busybox, debian           string // root file systems, tar
-	rounds, vmRounds, imports int
+	rounds     int // of what takes less than a second
+	slow       int // of what takes seconds
+	together   int // VMs that start at once
+	siblings   int // VMs whose memory is measured
+	machines   int // idle VMs beside which ps is measured
+	containers int // idle containers likewise
+	svg        string
 }
 
 func main() {
-	var p plan
-	flag.IntVar(&p.rounds, "rounds", 15, "rounds for containers")
-	flag.IntVar(&p.vmRounds, "vm-rounds", 5, "rounds for virtual machines")
-	flag.IntVar(&p.imports, "import-rounds", 3, "rounds for the import of an image")
-	images := flag.String("images", "/var/cache/bothy/images", "where make images put its root file systems")
-	flag.Parse()
-	p.busybox, p.debian = filepath.Join(*images, "busybox.tar"), filepath.Join(*images, "debian.tar")
-	if err := bench(p); err != nil {
+	s, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = bench(ctx, s)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(p plan) (err error) {
-	if p.dir, err = os.MkdirTemp("", "bothy-bench-"); err != nil {
+func parse(args []string) (settings, error) {
+	var s settings
+	var names []string
+	for _, each := range sections() {
+		names = append(names, each.name)
+	}
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	run := f.String("run", "", "measure the sections that this regular expression matches: "+strings.Join(names, ", "))
+	f.StringVar(&s.images, "images", "/var/cache/bothy/images", "where make images put its root file systems")
+	f.StringVar(&s.bin, "bin", "bin", "where bothy's programs are")
+	f.IntVar(&s.rounds, "rounds", 20, "rounds of what takes less than a second")
+	f.IntVar(&s.slow, "slow-rounds", 3, "rounds of what takes seconds")
+	f.IntVar(&s.together, "together", 20, "machines that start at once")
+	f.IntVar(&s.siblings, "siblings", 20, "machines whose memory is measured")
+	f.IntVar(&s.machines, "machines", 100, "idle machines beside which ps is measured")
+	f.IntVar(&s.containers, "containers", 300, "idle containers beside which ps is measured")
+	f.StringVar(&s.svg, "svg", "", "draw the figures into this file")
+	if err := f.Parse(args); err != nil {
+		return s, err
+	}
+	if f.NArg() > 0 {
+		return s, fmt.Errorf("unknown argument %q", f.Arg(0))
+	}
+	if min(s.rounds, s.slow, s.together, s.siblings) < 1 || min(s.machines, s.containers) < 0 {
+		return s, errors.New("a number of rounds, or of machines, is too small")
+	}
+	var err error
+	if s.sections, err = regexp.Compile("^(" + *run + ")"); err != nil {
+		return s, fmt.Errorf("-run: %w", err)
+	}
+	s.bin, err = filepath.Abs(s.bin)
+	return s, err
+}
+
+// bench runs the sections and prints what they found. Where it is interrupted,
+// it prints what was found by then.
+func bench(ctx context.Context, s settings) error {
+	l, err := newLab(s)
+	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(p.dir)
-	var contenders []*contender
-	for _, start := range []func(plan) ([]*contender, func(), error){startBothy, startDocker, startPodman} {
-		more, stop, err := start(p)
-		if err != nil {
-			return err
-		}
-		defer stop()
-		contenders = append(contenders, more...)
-	}
-	measure(contenders)
-	print(contenders)
-	return nil
-}
-
-// measure runs what is to be compared in turn, kind by kind: a processor that
-// has just been busy is faster than one that wakes up, so that a machine's boot
-// among containers is slower than one after another machine's.
-func measure(contenders []*contender) {
-	kinds := map[kind][]*contender{}
-	for _, c := range contenders {
-		kinds[c.kind] = append(kinds[c.kind], c)
-	}
-	for _, k := range []kind{containers, machines, imports} {
-		measureInTurn(kinds[k])
-	}
-}
-
-// measureInTurn runs each contender once a round, after one that does not count.
-func measureInTurn(contenders []*contender) {
-	most := 0
-	for _, c := range contenders {
-		most = max(most, c.rounds)
-	}
-	for round := -1; round < most; round++ {
-		for _, c := range contenders {
-			if c.problem != nil || round >= c.rounds || c.rounds == 0 {
-				continue
-			}
-			c.problem = c.once()
-			if round < 0 {
-				c.times = nil
-			}
-		}
-	}
-}
-
-func print(contenders []*contender) {
-	medians := map[string]time.Duration{}
-	for _, c := range contenders {
-		if c.problem == nil && len(c.times) > 0 {
-			medians[c.name] = c.median()
-		}
-	}
-	fmt.Printf("%-34s %9s %9s %9s %7s\n", "run --rm busybox echo hi; import", "median", "fastest", "slowest", "rounds")
-	for _, c := range contenders {
-		if c.problem == nil && len(c.times) == 0 {
-			continue // not asked for
-		}
-		if c.problem != nil {
-			fmt.Printf("%-34s not measured: %v\n", c.name, c.problem)
+	defer l.close()
+	report := report{}
+	for _, each := range sections() {
+		if !s.sections.MatchString(each.name) || ctx.Err() != nil {
 			continue
 		}
-		fmt.Printf("%-34s %6d ms %6d ms %6d ms %7d\n", c.name, c.median().Milliseconds(), c.times[0].Milliseconds(), c.times[len(c.times)-1].Milliseconds(), len(c.times))
+		fmt.Fprintf(os.Stderr, "bench: %s\n", each.name)
+		limited, cancel := context.WithTimeout(ctx, each.limit)
+		found := each.run(limited, l)
+		cancel()
+		if ctx.Err() != nil {
+			break // its figures are of rounds that were cut off
+		}
+		report.add(each, found)
+		report.printSection(os.Stdout, each.name)
 	}
-	fmt.Println()
-	for _, r := range [][2]string{
-		{"bothy process", "docker"}, {"bothy process", "podman"}, {"bothy process, no network", "docker, no network"}, {"bothy process, no network", "podman, no network"},
-		{"bothy vm", bareName}, {"bothy vm", stockName}, {"bothy vm", "docker"}, {"bothy import", "docker import"}, {"bothy import", "podman import"},
-	} {
-		a, b := medians[r[0]], medians[r[1]]
-		if a > 0 && b > 0 {
-			fmt.Printf("%s / %s: %.2f\n", r[0], r[1], float64(a)/float64(b))
+	report.printPromises(os.Stdout)
+	if s.svg != "" && ctx.Err() == nil {
+		if err := os.WriteFile(s.svg, []byte(report.svg()), 0o644); err != nil {
+			return fmt.Errorf("drawing the figures: %w", err)
 		}
 	}
+	return context.Cause(ctx)
 }
