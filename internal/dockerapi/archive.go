@@ -13,35 +13,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/moby/moby/api/types/container"
-
-	"bothy/internal/engineapi"
 )
-
-// Files is the engine's side of containers' files. It is asked for separately,
-// as Networks is. What is read ends with io.EOF only if it is whole.
-type Files interface {
-	StatPath(ctx context.Context, ref, path string) (*container.PathStat, error)
-	// ArchivePath gives a tar, of which the names begin with the path's last.
-	ArchivePath(ctx context.Context, ref, path string) (io.ReadCloser, *container.PathStat, error)
-	// ExtractArchive unpacks a tar, compressed or not, in an existing directory.
-	ExtractArchive(ctx context.Context, ref, path string, req engineapi.ExtractRequest, archive io.Reader) error
-	// ExportContainer gives a tar of the root file system alone.
-	ExportContainer(ctx context.Context, ref string) (io.ReadCloser, error)
-	ContainerChanges(ctx context.Context, ref string) ([]container.FilesystemChange, error)
-	// CommitContainer returns the new image's ID.
-	CommitContainer(ctx context.Context, req engineapi.CommitRequest) (string, error)
-}
-
-// onFiles serves a request by an engine that has Files.
-func (s *Server) onFiles(handle func(w http.ResponseWriter, r *request, files Files) error) handler {
-	return func(w http.ResponseWriter, r *request) error {
-		files, ok := s.backend.(Files)
-		if !ok {
-			return notServed("bothy does not read containers' files yet")
-		}
-		return handle(w, r, files)
-	}
-}
 
 // archivePath is the request's path in a container.
 func (r *request) archivePath() (string, error) {
@@ -65,12 +37,12 @@ func setPathStat(h http.Header, st *container.PathStat) error {
 	return nil
 }
 
-func headArchive(w http.ResponseWriter, r *request, files Files) error {
+func (s *Server) headArchive(w http.ResponseWriter, r *request) error {
 	path, err := r.archivePath()
 	if err != nil {
 		return err
 	}
-	st, err := files.StatPath(r.Context(), r.name(), path)
+	st, err := s.backend.StatPath(r.Context(), r.name(), path)
 	if err != nil {
 		return err
 	}
@@ -81,12 +53,12 @@ func headArchive(w http.ResponseWriter, r *request, files Files) error {
 	return nil
 }
 
-func getArchive(w http.ResponseWriter, r *request, files Files) error {
+func (s *Server) getArchive(w http.ResponseWriter, r *request) error {
 	path, err := r.archivePath()
 	if err != nil {
 		return err
 	}
-	archive, st, err := files.ArchivePath(r.Context(), r.name(), path)
+	archive, st, err := s.backend.ArchivePath(r.Context(), r.name(), path)
 	if err != nil {
 		return err
 	}
@@ -97,14 +69,14 @@ func getArchive(w http.ResponseWriter, r *request, files Files) error {
 	return sendArchive(w, r, "application/x-tar", archive)
 }
 
-func putArchive(w http.ResponseWriter, r *request, files Files) error {
+func (s *Server) putArchive(w http.ResponseWriter, r *request) error {
 	path, err := r.archivePath()
 	if err != nil {
 		return err
 	}
-	req := engineapi.ExtractRequest{NoOverwriteDirNonDir: r.boolean("noOverwriteDirNonDir"), CopyUIDGID: r.boolean("copyUIDGID")}
+	req := ExtractRequest{NoOverwriteDirNonDir: r.boolean("noOverwriteDirNonDir"), CopyUIDGID: r.boolean("copyUIDGID")}
 	return upload(w, r, func(ctx context.Context, body io.Reader) error {
-		if err := files.ExtractArchive(ctx, r.name(), path, req, body); err != nil {
+		if err := s.backend.ExtractArchive(ctx, r.name(), path, req, body); err != nil {
 			return err
 		}
 		w.WriteHeader(http.StatusOK)
@@ -112,8 +84,8 @@ func putArchive(w http.ResponseWriter, r *request, files Files) error {
 	})
 }
 
-func exportContainer(w http.ResponseWriter, r *request, files Files) error {
-	archive, err := files.ExportContainer(r.Context(), r.name())
+func (s *Server) exportContainer(w http.ResponseWriter, r *request) error {
+	archive, err := s.backend.ExportContainer(r.Context(), r.name())
 	if err != nil {
 		return err
 	}
@@ -174,8 +146,8 @@ func copyArchive(w http.ResponseWriter, to io.Writer, archive io.Reader) error {
 	return nil
 }
 
-func containerChanges(w http.ResponseWriter, r *request, files Files) error {
-	changes, err := files.ContainerChanges(r.Context(), r.name())
+func (s *Server) containerChanges(w http.ResponseWriter, r *request) error {
+	changes, err := s.backend.ContainerChanges(r.Context(), r.name())
 	if err != nil {
 		return err
 	}

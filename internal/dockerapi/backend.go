@@ -18,16 +18,18 @@ import (
 
 // The requests and answers are the engine's; see package engineapi.
 type (
-	Filters       = engineapi.Filters
-	Progress      = engineapi.Progress
-	CreateRequest = engineapi.CreateRequest
-	AttachRequest = engineapi.AttachRequest
-	ExecStart     = engineapi.ExecStart
-	Conn          = engineapi.Conn
-	StatsRequest  = engineapi.StatsRequest
-	LogsRequest   = engineapi.LogsRequest
-	LogLine       = engineapi.LogLine
-	Logs          = engineapi.Logs
+	Filters        = engineapi.Filters
+	Progress       = engineapi.Progress
+	CreateRequest  = engineapi.CreateRequest
+	AttachRequest  = engineapi.AttachRequest
+	ExecStart      = engineapi.ExecStart
+	Conn           = engineapi.Conn
+	StatsRequest   = engineapi.StatsRequest
+	ExtractRequest = engineapi.ExtractRequest
+	CommitRequest  = engineapi.CommitRequest
+	LogsRequest    = engineapi.LogsRequest
+	LogLine        = engineapi.LogLine
+	Logs           = engineapi.Logs
 )
 
 // System answers for the engine as a whole.
@@ -119,4 +121,19 @@ type Usage interface {
 	// ContainerStats hands samples to send until there is no more to be said,
 	// send fails or ctx ends.
 	ContainerStats(ctx context.Context, ref string, req StatsRequest, send func(*container.StatsResponse) error) error
+}
+
+// Files reads and writes containers' files. What is read ends with io.EOF only if
+// it is whole. A path is the client's.
+type Files interface {
+	StatPath(ctx context.Context, ref, path string) (*container.PathStat, error)
+	// ArchivePath gives a tar, of which the names begin with the path's last.
+	ArchivePath(ctx context.Context, ref, path string) (io.ReadCloser, *container.PathStat, error)
+	// ExtractArchive unpacks a tar, compressed or not, in an existing directory.
+	ExtractArchive(ctx context.Context, ref, path string, req ExtractRequest, archive io.Reader) error
+	// ExportContainer gives a tar of the root file system alone.
+	ExportContainer(ctx context.Context, ref string) (io.ReadCloser, error)
+	ContainerChanges(ctx context.Context, ref string) ([]container.FilesystemChange, error)
+	// CommitContainer returns the new image's ID.
+	CommitContainer(ctx context.Context, req CommitRequest) (string, error)
 }

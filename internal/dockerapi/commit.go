@@ -6,11 +6,9 @@ import (
 	"net/http"
 
 	"github.com/moby/moby/api/types/container"
-
-	"bothy/internal/engineapi"
 )
 
-func commitContainer(w http.ResponseWriter, r *request, files Files) error {
+func (s *Server) commitContainer(w http.ResponseWriter, r *request) error {
 	ref, err := importReference(r.query.Get("repo"), r.query.Get("tag"))
 	if err != nil {
 		return err
@@ -19,7 +17,7 @@ func commitContainer(w http.ResponseWriter, r *request, files Files) error {
 	if err != nil {
 		return err
 	}
-	id, err := files.CommitContainer(r.Context(), engineapi.CommitRequest{
+	id, err := s.backend.CommitContainer(r.Context(), CommitRequest{
 		Container: r.query.Get("container"),
 		Ref:       ref,
 		Author:    r.query.Get("author"),

@@ -158,8 +158,8 @@ func TestStatusOfEachKind(t *testing.T) {
 func TestWhatIsNotServed(t *testing.T) {
 	t.Parallel()
 	for request, want := range map[string]int{
-		"POST /commit": 501, "POST /v1.40/build": 501, "GET /images/a/b/c/get": 501, "GET /images/get": 501, "POST /volumes/create": 501,
-		"GET /networks": 501, "GET /networks/bridge": 501, "POST /session": 501, "POST /grpc": 501, "GET /system/df": 501, "HEAD /containers/web/archive": 501,
+		"POST /v1.40/build": 501, "GET /images/a/b/c/get": 501, "GET /images/get": 501, "POST /volumes/create": 501,
+		"GET /networks": 501, "GET /networks/bridge": 501, "POST /session": 501, "POST /grpc": 501, "GET /system/df": 501,
 		"POST /images/create?fromSrc=http%3A%2F%2Fh%2Fx.tar": 501, "POST /images/create?fromImage=busybox": 501, "DELETE /containers/web?link=1": 501,
 		"GET /swarm": 503, "GET /nodes": 503, "GET /tasks/x/logs": 503,
 		"GET /": 404, "GET /nonsense": 404, "GET /containers": 404, "POST /containers//start": 404, "PATCH /containers/web": 404, "GET /images//json": 404, "GET /v1.40": 404,
@@ -187,8 +187,8 @@ func TestWhatIsNotServed(t *testing.T) {
 	if w := do(&fake{}, "GET", "/volumes", ""); w.Code != 200 || w.Body.String() != `{"Volumes":[],"Warnings":[]}`+"\n" {
 		t.Errorf("/volumes: %d %s", w.Code, w.Body)
 	}
-	if got := message(t, do(&fake{}, "POST", "/v1.40/commit", "")); got != "bothy does not make an image of a container (commit) yet" {
-		t.Errorf("POST /commit: %q", got)
+	if got := message(t, do(&fake{}, "POST", "/v1.40/build", "")); got != "bothy does not build images yet: build elsewhere, and load or import the result" {
+		t.Errorf("POST /build: %q", got)
 	}
 }
 

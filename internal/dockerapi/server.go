@@ -28,6 +28,7 @@ type Backend interface {
 	Containers
 	Execs
 	Usage
+	Files
 }
 
 // Options configure a Server.
