@@ -113,7 +113,10 @@ func (m *Manager) attachBridge(req Request, ep *Endpoint) (err error) {
 	m.mu.Lock()
 	m.endpoints[req.ContainerID] = InUse{ContainerID: req.ContainerID, EndpointID: ep.EndpointID, IPAddress: ip, MAC: ep.MAC}
 	m.mu.Unlock()
-	if req.Home == HomeVM {
+	switch {
+	case req.Home == HomeVM && req.Tap != nil:
+		return m.joinSpareTap(req.Tap, linkName(HomeVM, req.ContainerID))
+	case req.Home == HomeVM:
 		ep.File, err = m.makeTap(linkName(HomeVM, req.ContainerID), req.UID)
 		return err
 	}

@@ -77,6 +77,7 @@ type Request struct {
 	MAC         string     // "": made from the address
 	IPv4        netip.Addr // zero: the next free one
 	UID         uint32     // VM home: the user that owns the tap
+	Tap         *SpareTap  // VM home: the tap to use, whose file stays the caller's; nil: one is made
 }
 
 // Endpoint is a container's place on a network.
