@@ -94,6 +94,9 @@ type Containers interface {
 	// PruneContainers removes those that do not run.
 	PruneContainers(ctx context.Context, filters Filters) (*container.PruneReport, error)
 	RenameContainer(ctx context.Context, ref, name string) error
+	// UpdateContainer changes limits; those that are zero stay, and a PidsLimit
+	// of 0 or less is none.
+	UpdateContainer(ctx context.Context, ref string, change container.UpdateConfig) (container.UpdateResponse, error)
 	ResizeContainer(ctx context.Context, ref string, height, width uint16) error
 	AttachContainer(ctx context.Context, ref string, req AttachRequest) error
 	// WaitContainer registers the wait before it returns; the channel gets

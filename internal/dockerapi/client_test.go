@@ -165,6 +165,12 @@ func TestClientContainerCalls(t *testing.T) {
 			return err
 		}},
 		{"pause web", func() error { _, err := c.ContainerPause(ctx, "web", client.ContainerPauseOptions{}); return err }},
+		{"update web memory=1048576 pids=unchanged restart=no", func() error {
+			_, err := c.ContainerUpdate(ctx, "web", client.ContainerUpdateOptions{
+				Resources: &container.Resources{Memory: 1 << 20}, RestartPolicy: &container.RestartPolicy{Name: "no"},
+			})
+			return err
+		}},
 		{"unpause web", func() error { _, err := c.ContainerUnpause(ctx, "web", client.ContainerUnpauseOptions{}); return err }},
 		{"kill web TERM", func() error {
 			_, err := c.ContainerKill(ctx, "web", client.ContainerKillOptions{Signal: "TERM"})

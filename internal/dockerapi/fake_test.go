@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -310,6 +311,14 @@ func (f *fake) ResizeExec(_ context.Context, id string, height, width uint16) er
 
 func (f *fake) InspectExec(_ context.Context, id string) (*container.ExecInspectResponse, error) {
 	return &container.ExecInspectResponse{ID: id, ProcessConfig: &container.ExecProcessConfig{Entrypoint: "ls"}}, f.call("exec inspect %s", id)
+}
+
+func (f *fake) UpdateContainer(_ context.Context, ref string, change container.UpdateConfig) (container.UpdateResponse, error) {
+	pids := "unchanged"
+	if change.PidsLimit != nil {
+		pids = strconv.FormatInt(*change.PidsLimit, 10)
+	}
+	return container.UpdateResponse{}, f.call("update %s memory=%d pids=%s restart=%s", ref, change.Memory, pids, change.RestartPolicy.Name)
 }
 
 func (f *fake) PauseContainer(_ context.Context, ref string) error { return f.call("pause %s", ref) }

@@ -55,7 +55,7 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/containers/{name}/changes", handle: s.containerChanges},
 		{method: "GET", path: "/containers/{name}/export", handle: s.exportContainer},
 		{method: "GET", path: "/containers/{name}/stats", handle: s.streaming(s.containerStats)},
-		{method: "POST", path: "/containers/{name}/update", handle: notYet("change a container's limits (update): make a new one with other limits")},
+		{method: "POST", path: "/containers/{name}/update", handle: s.updateContainer},
 		{method: "POST", path: "/containers/{name}/pause", handle: s.pauseContainer},
 		{method: "POST", path: "/containers/{name}/unpause", handle: s.unpauseContainer},
 		{method: "HEAD", path: "/containers/{name}/archive", handle: s.headArchive},

@@ -159,6 +159,9 @@ func (s *Containers) completeHost(host *container.HostConfig, home spec.Home) {
 	if host.IpcMode == "" {
 		host.IpcMode = container.IPCModePrivate
 	}
+	if host.Memory > 0 && host.MemorySwap == 0 && (home == spec.VM || !s.starter.host.noSwapLimit) {
+		host.MemorySwap = 2 * host.Memory
+	}
 	if host.MemorySwappiness != nil && *host.MemorySwappiness == -1 { // the CLI's word for none
 		host.MemorySwappiness = nil
 	}

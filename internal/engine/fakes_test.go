@@ -139,6 +139,7 @@ type fakeShim struct {
 	frozen  bool
 	sampled uint64 // how often it was measured
 	created *taskAPI.CreateTaskRequest
+	updated *taskAPI.UpdateTaskRequest
 }
 
 func (f *fakeShims) Start(_ context.Context, o shimclient.Options) (task, error) {

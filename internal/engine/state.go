@@ -25,6 +25,7 @@ const (
 	opPause      operation = "pause"
 	opUnpause    operation = "unpause"
 	opTop        operation = "top"
+	opUpdate     operation = "update"
 )
 
 // transitions has the state that follows for every operation that is allowed
@@ -80,6 +81,13 @@ var transitions = map[operation]map[State]State{
 	opTop: {
 		container.StateRunning: container.StateRunning,
 		container.StatePaused:  container.StatePaused,
+	},
+	opUpdate: {
+		container.StateCreated:    container.StateCreated,
+		container.StateRunning:    container.StateRunning,
+		container.StatePaused:     container.StatePaused,
+		container.StateRestarting: container.StateRestarting,
+		container.StateExited:     container.StateExited,
 	},
 	// A client may attach before the start and then sees the first byte.
 	opAttach: {

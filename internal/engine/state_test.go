@@ -32,6 +32,7 @@ func TestEveryStateWithEveryOperation(t *testing.T) {
 		opPause:      {"!", "paused", "!", "!", "!", "!", "!"},
 		opUnpause:    {"!", "!", "running", "!", "!", "!", "!"},
 		opTop:        {"!", "=", "=", "!", "!", "!", "!"},
+		opUpdate:     {"=", "=", "=", "=", "!", "=", "!"},
 	}
 	if len(want) != len(transitions) {
 		t.Fatalf("%d operations are described here, %d are in the table", len(want), len(transitions))

@@ -23,6 +23,10 @@ const CreateOptionsURL = "bothy.v1.CreateOptions"
 // CreateTaskRequest that a shim's host half sends to its guest.
 const GuestOptionsURL = "bothy.v1.GuestOptions"
 
+// MachineMemory is the annotation of an Update that names the memory, in bytes,
+// which the container's machine has at least before its limits change.
+const MachineMemory = "bothy.v1.machine-memory"
+
 // Names of the files in a bundle directory (<exec-root>/c/<container id>).
 const (
 	SpecFile     = "config.json"  // OCI runtime spec

@@ -19,3 +19,8 @@ func notYetf(format string, args ...any) error {
 func notFoundf(format string, args ...any) error {
 	return errdefs.ErrNotFound.WithMessage(fmt.Sprintf(format, args...))
 }
+
+// conflictf says that what was asked for does not go with what there is.
+func conflictf(format string, args ...any) error {
+	return errdefs.ErrConflict.WithMessage(fmt.Sprintf(format, args...))
+}
