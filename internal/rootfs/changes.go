@@ -138,8 +138,27 @@ func (l *layers) ignored(p *pair) bool {
 	if !isDir(&p.st) {
 		return false
 	}
-	all, err := names(p.upper)
-	return err == nil && !slices.ContainsFunc(all, func(name string) bool { return !l.ignore[path.Join(p.path, name)] })
+	return l.onlyIgnored(p)
+}
+
+// onlyIgnored says that there is nothing in a directory but what is ignored.
+func (l *layers) onlyIgnored(dir *pair) bool {
+	all, err := names(dir.upper)
+	if err != nil {
+		return false
+	}
+	for _, name := range all {
+		child, err := l.pair(dir, name)
+		if err != nil || child == nil {
+			return false
+		}
+		ignored := l.ignored(child)
+		child.close()
+		if !ignored {
+			return false
+		}
+	}
+	return true
 }
 
 // differ finds changes. A directory is told of before what is in it, once it is

@@ -120,23 +120,10 @@ func (y *layerer) same(p *pair) bool {
 		return false
 	}
 	all, err := names(p.upper)
-	if err != nil {
+	if err != nil || !y.l.onlyIgnored(p) {
 		return false
 	}
-	ignored := false
-	for _, name := range all {
-		child, err := y.l.pair(p, name)
-		if err != nil || child == nil {
-			return false
-		}
-		skip := y.l.ignored(child)
-		child.close()
-		if !skip {
-			return false
-		}
-		ignored = true
-	}
-	return ignored || p.st.Mtim == p.lowSt.Mtim
+	return len(all) > 0 || p.st.Mtim == p.lowSt.Mtim
 }
 
 // mark writes an empty file that says something.
