@@ -24,7 +24,7 @@ var rooms = [][]string{
 	{"shimclient"},
 	{"vm/cache", "vm/cpio"},
 	{"vm/kernel"},
-	{"vm/initramfs", "vm/accel", "vm/ext4", "image", "network"},
+	{"vm/initramfs", "vm/accel", "vm/ext4", "vm/template", "image", "network"},
 	{"spec"},
 	{"engine"},
 	{"dockerapi"},
