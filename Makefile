@@ -51,8 +51,8 @@ crash: build images ## kill -9 of engine, shim and machine, full disk, end to en
 fuzz: ## every fuzz test for ten seconds
 	scripts/fuzz 10s
 
-bench: deps build images ## run --rm busybox echo hi: bothy, docker, podman
-	scripts/bench
+bench: deps build images ## every promise of SPECIFICATION.md; BENCH=-h lists the options
+	scripts/bench $(BENCH)
 
 lint: ## gofmt, go vet, staticcheck
 	scripts/lint
