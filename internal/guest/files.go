@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
@@ -23,9 +22,6 @@ import (
 	"bothy/internal/vm/link"
 )
 
-// headerTimeout bounds the time from a stream's opening to its header.
-const headerTimeout = 30 * time.Second
-
 // files serves containers' files to the host: those of the executor's
 // containers, and those that MountFiles has mounted.
 type files struct {
@@ -40,26 +36,9 @@ func newFiles(s *executor.Service, resolve func(*types.Mount) (*types.Mount, err
 	return &files{service: s, resolve: resolve, mounted: map[string]*executor.Files{}}
 }
 
-// accept serves the streams that the host opens beside that for tasks, until
-// the session ends.
-func (f *files) accept(session *yamux.Session) {
-	for {
-		stream, err := session.AcceptStream()
-		if err != nil {
-			return
-		}
-		go f.serve(stream)
-	}
-}
-
-func (f *files) serve(stream *yamux.Stream) {
+// serve serves one stream, which it closes.
+func (f *files) serve(h link.Header, stream *yamux.Stream) {
 	defer stream.Close()
-	_ = stream.SetReadDeadline(time.Now().Add(headerTimeout))
-	h, err := link.ReadHeader(stream)
-	if err != nil || h.Kind != link.Files {
-		return // the host is of another mind; nothing of it is to be served
-	}
-	_ = stream.SetReadDeadline(time.Time{})
 	source, err := f.source(h.Name)
 	if err != nil {
 		rootfs.Refuse(stream, err)

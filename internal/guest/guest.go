@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
@@ -29,6 +30,9 @@ const upLine = "bothy: guest is up\n"
 // shutdownTimeout bounds the wait for calls that are being answered when the
 // host asks for the end.
 const shutdownTimeout = time.Second
+
+// headerTimeout bounds the time from a stream's opening to its header.
+const headerTimeout = 30 * time.Second
 
 // executorRoot is where libcontainer keeps its state.
 const executorRoot = "/run/executor"
@@ -57,6 +61,7 @@ func Main() {
 type guest struct {
 	trace   tracer
 	session *yamux.Session
+	disks   *disks
 	task    *task
 	files   *files
 }
@@ -113,6 +118,7 @@ func (g *guest) loadModules() (*modules, error) {
 
 // prepare makes the task service.
 func (g *guest) prepare(u *uevents, m *modules) error {
+	g.disks = &disks{uevents: u, modules: m}
 	networks := &networks{uevents: u, modules: m, trace: &g.trace}
 	resolve := (&disks{uevents: u, modules: m}).resolve
 	service, err := executor.New(executor.Options{
@@ -134,29 +140,19 @@ func (g *guest) prepare(u *uevents, m *modules) error {
 	return nil
 }
 
-// serve answers the host's calls on the stream that it opens.
+// serve answers the host until it asks for the end.
 func (g *guest) serve() error {
-	stream, err := g.session.AcceptStream()
-	if err != nil {
-		return fmt.Errorf("waiting for the host's calls: %w", err)
-	}
-	h, err := link.ReadHeader(stream)
-	if err != nil {
-		return err
-	}
-	if h.Kind != link.Task {
-		return fmt.Errorf("the host opened a stream for %s", h.Kind)
-	}
 	server, err := ttrpc.NewServer()
 	if err != nil {
 		return err
 	}
 	taskAPI.RegisterTTRPCTaskService(server, g.task)
 	server.RegisterService(link.GuestService, &ttrpc.ServiceDesc{Methods: map[string]ttrpc.Method{
-		link.OOMKilledMethod: g.task.oomKilled, link.MountFilesMethod: g.files.mount,
+		link.OOMKilledMethod: g.task.oomKilled, link.MountFilesMethod: g.files.mount, link.RestMethod: g.rest,
 	}})
-	go g.files.accept(g.session)
-	go func() { _ = server.Serve(context.Background(), newOneConn(stream)) }()
+	calls := newStreamListener(g.session.LocalAddr())
+	go g.accept(calls)
+	go func() { _ = server.Serve(context.Background(), calls) }()
 	select {
 	case <-g.task.done:
 	case <-g.session.CloseChan():
@@ -170,27 +166,61 @@ func (g *guest) serve() error {
 	return nil
 }
 
-// oneConn is a listener of one connection that is there already.
-type oneConn struct {
-	conn chan net.Conn
-	done chan struct{}
-	addr net.Addr
+// accept takes the streams that the host opens, until the session ends.
+func (g *guest) accept(calls *streamListener) {
+	for {
+		stream, err := g.session.AcceptStream()
+		if err != nil {
+			return
+		}
+		go g.dispatch(stream, calls)
+	}
 }
 
-func newOneConn(c net.Conn) *oneConn {
-	l := &oneConn{conn: make(chan net.Conn, 1), done: make(chan struct{}), addr: c.LocalAddr()}
-	l.conn <- c
-	return l
+// dispatch reads a stream's header and hands the stream to whom it is for.
+func (g *guest) dispatch(stream *yamux.Stream, calls *streamListener) {
+	_ = stream.SetReadDeadline(time.Now().Add(headerTimeout))
+	h, err := link.ReadHeader(stream)
+	_ = stream.SetReadDeadline(time.Time{})
+	switch {
+	case err == nil && h.Kind == link.Task:
+		calls.hand(stream)
+	case err == nil && h.Kind == link.Files:
+		g.files.serve(h, stream)
+	default:
+		stream.Close() // the host is of another mind; nothing of it is to be served
+	}
 }
 
-func (l *oneConn) Accept() (net.Conn, error) {
+// streamListener is a listener whose connections are streams.
+type streamListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+	addr  net.Addr
+}
+
+func newStreamListener(addr net.Addr) *streamListener {
+	return &streamListener{conns: make(chan net.Conn), done: make(chan struct{}), addr: addr}
+}
+
+// hand gives the listener a connection.
+func (l *streamListener) hand(c net.Conn) {
 	select {
-	case c := <-l.conn:
+	case l.conns <- c:
+	case <-l.done:
+		c.Close()
+	}
+}
+
+func (l *streamListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
 		return c, nil
 	case <-l.done:
 		return nil, net.ErrClosed
 	}
 }
 
-func (l *oneConn) Close() error   { close(l.done); return nil }
-func (l *oneConn) Addr() net.Addr { return l.addr }
+func (l *streamListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *streamListener) Addr() net.Addr { return l.addr }

@@ -60,6 +60,13 @@ func (m *modules) wait(names ...string) {
 	}
 }
 
+// waitAll returns when all modules are loaded.
+func (m *modules) waitAll() {
+	for _, c := range m.loaded {
+		<-c
+	}
+}
+
 func loadModule(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -97,7 +97,7 @@ func findLinks(interfaces []shimapi.Interface, u *uevents) ([]netlink.Link, erro
 		}
 		missing := false
 		for i, want := range interfaces {
-			mac, err := net.ParseMAC(want.MAC)
+			mac, err := net.ParseMAC(deviceMAC(want))
 			if err != nil {
 				return false, err
 			}
@@ -107,6 +107,14 @@ func findLinks(interfaces []shimapi.Interface, u *uevents) ([]netlink.Link, erro
 		return !missing, nil
 	})
 	return found, err
+}
+
+// deviceMAC is the address that an interface's device has.
+func deviceMAC(i shimapi.Interface) string {
+	if i.DeviceMAC != "" {
+		return i.DeviceMAC
+	}
+	return i.MAC
 }
 
 func linkByMAC(links []netlink.Link, mac net.HardwareAddr) netlink.Link {
@@ -179,6 +187,15 @@ func configureLink(h *netlink.Handle, s shimapi.Interface, mac net.HardwareAddr)
 	l := linkByMAC(all, mac) // a move gives another index
 	if l == nil {
 		return errors.New("it is gone")
+	}
+	if s.DeviceMAC != "" {
+		own, err := net.ParseMAC(s.MAC)
+		if err != nil {
+			return err
+		}
+		if err := h.LinkSetHardwareAddr(l, own); err != nil {
+			return fmt.Errorf("setting its address: %w", err)
+		}
 	}
 	if l.Attrs().Name != s.Name {
 		if err := h.LinkSetName(l, s.Name); err != nil {

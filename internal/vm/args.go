@@ -11,6 +11,9 @@ import (
 
 // Layout is all that QEMU's command line is made of. File descriptors are those
 // of the QEMU process.
+//
+// There are two arrangements of devices. A machine that just boots has those
+// that its container needs. A template, and what goes on from it, has Slots.
 type Layout struct {
 	Machine   shimapi.Machine
 	TSC       TSC    // the host's
@@ -18,10 +21,11 @@ type Layout struct {
 	Kernel    string // path as QEMU sees it
 	Initramfs string // path as QEMU sees it
 	Disks     []Disk
-	TapFDs    []int // one for each of Machine.Interfaces
-	QMPFD     int   // connected stream socket
-	LinkFD    int   // connected stream socket
-	ConsoleFD int   // connected stream socket
+	TapFDs    []int  // one for each of Machine.Interfaces; with Slots at least one
+	Slots     *Slots // nil: no others than the container's devices
+	QMPFD     int    // connected stream socket
+	LinkFD    int    // connected stream socket
+	ConsoleFD int    // connected stream socket
 }
 
 // TSC describes a processor's time stamp counter.
@@ -72,17 +76,17 @@ const maxDevices = 30 * 8
 // Args returns QEMU's arguments, without the program's name.
 func Args(l Layout) ([]string, error) {
 	m := l.Machine
-	if n := 1 + len(l.Disks) + len(l.TapFDs); n > maxDevices {
+	if n := l.devices(); n > maxDevices {
 		return nil, fmt.Errorf("a virtual machine has room for %d devices, not %d", maxDevices, n)
 	}
-	if len(l.TapFDs) != len(m.Interfaces) {
-		return nil, fmt.Errorf("%d network interfaces but %d taps", len(m.Interfaces), len(l.TapFDs))
+	if want := l.taps(); len(l.TapFDs) != want {
+		return nil, fmt.Errorf("%d network interfaces but %d taps", want, len(l.TapFDs))
 	}
 	args := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-machine", "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off",
 	}
+	args = append(args, l.memoryArgs()...)
 	accel, err := accelArgs(m.Accel)
 	if err != nil {
 		return nil, err
@@ -92,7 +96,6 @@ func Args(l Layout) ([]string, error) {
 		args = append(args, "-bios", escape(l.Firmware))
 	}
 	args = append(args,
-		"-m", strconv.FormatInt(mebibytes(m.Memory), 10)+"M",
 		"-smp", strconv.Itoa(max(1, m.CPUs)),
 		"-kernel", escape(l.Kernel), "-initrd", escape(l.Initramfs),
 		"-append", cmdline(m, l.TSC),
@@ -105,16 +108,41 @@ func Args(l Layout) ([]string, error) {
 		"-chardev", fmt.Sprintf("socket,id=link,fd=%d", l.LinkFD),
 		"-device", "virtserialport,bus=serial.0,nr=1,chardev=link,name="+link.PortName,
 	)
+	if l.Slots != nil {
+		return append(args, l.slotArgs(&bus)...), nil
+	}
 	for i, d := range l.Disks {
 		args = append(args, diskArgs(i, d, &bus)...)
 	}
 	for i, fd := range l.TapFDs {
-		args = append(args,
-			"-netdev", fmt.Sprintf("tap,id=net%d,fd=%d,vhost=off", i, fd),
-			"-device", fmt.Sprintf("virtio-net-pci,netdev=net%d,mac=%s,romfile=,%s", i, escape(m.Interfaces[i].MAC), bus.next()),
-		)
+		args = append(args, nicArgs(i, fd, m.Interfaces[i].MAC, &bus)...)
 	}
 	return args, nil
+}
+
+// devices is the number of PCI functions that the machine's devices take.
+func (l Layout) devices() int {
+	n := 1 + len(l.Disks) + len(l.TapFDs)
+	if l.Slots != nil {
+		n += slotDevices // more than it takes: some are among the others
+	}
+	return n
+}
+
+// taps is the number of taps that the machine needs.
+func (l Layout) taps() int {
+	if l.Slots != nil {
+		return max(1, len(l.Machine.Interfaces))
+	}
+	return len(l.Machine.Interfaces)
+}
+
+// nicArgs describes network interface i, whose tap QEMU gets open.
+func nicArgs(i, fd int, mac string, bus *pci) []string {
+	return []string{
+		"-netdev", fmt.Sprintf("tap,id=net%d,fd=%d,vhost=off", i, fd),
+		"-device", fmt.Sprintf("virtio-net-pci,netdev=net%d,mac=%s,romfile=,%s", i, escape(mac), bus.next()),
+	}
 }
 
 // cmdline is the guest kernel's command line; what the user adds comes last.
@@ -150,18 +178,25 @@ func accelArgs(accel string) ([]string, error) {
 func diskArgs(i int, d Disk, bus *pci) []string {
 	set := i + 1
 	block := fmt.Sprintf("driver=raw,node-name=disk%d,read-only=%s,file.driver=file,file.filename=/dev/fdset/%d,file.locking=off", i, onOff(d.ReadOnly), set)
-	device := fmt.Sprintf("virtio-blk-pci,drive=disk%d,serial=%s,%s", i, escape(d.Serial), bus.next())
 	if !d.ReadOnly {
 		block += ",discard=unmap,file.discard=unmap"
-		// Where the host's disk is full the guest is to see an error; QEMU would
-		// stop the machine, without a word, until somebody makes it go on.
-		device += ",werror=report"
 	}
 	return []string{
 		"-add-fd", fmt.Sprintf("fd=%d,set=%d", d.FD, set),
 		"-blockdev", block,
-		"-device", device,
+		"-device", diskDevice(i, d, bus),
 	}
+}
+
+// diskDevice describes the device of disk i.
+func diskDevice(i int, d Disk, bus *pci) string {
+	device := fmt.Sprintf("virtio-blk-pci,drive=disk%d,serial=%s,%s", i, escape(d.Serial), bus.next())
+	if !d.ReadOnly {
+		// Where the host's disk is full the guest is to see an error; QEMU would
+		// stop the machine, without a word, until somebody makes it go on.
+		device += ",werror=report"
+	}
+	return device
 }
 
 // pci hands out addresses on the root bus, eight functions to a slot.

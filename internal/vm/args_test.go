@@ -38,7 +38,14 @@ func TestArgs(t *testing.T) {
 	many.TSC = TSC{KHz: 2596000, Steady: true}
 	many.Firmware = "/usr/share/qemu/qboot.rom"
 	many.Disks = layers(127)
-	for name, l := range map[string]Layout{"bare": base, "network": network, "layers": many} {
+	making := base
+	making.Slots = &Slots{MemoryFD: 9, Share: true}
+	making.Disks = []Disk{{Serial: "l0", ReadOnly: true, FD: 10}, {Serial: "rw", FD: 11}}
+	making.TapFDs = []int{12}
+	restored := network
+	restored.Slots = &Slots{MemoryFD: 13, Incoming: true}
+	restored.Disks = append(layers(10)[:10], Disk{Serial: "old", FD: 18})
+	for name, l := range map[string]Layout{"bare": base, "network": network, "layers": many, "template": making, "restored": restored} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			args, err := Args(l)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
@@ -53,7 +54,7 @@ func (m *Machine) guestOptions(bundle string) (*shimapi.GuestOptions, error) {
 	o := &shimapi.GuestOptions{
 		Version:    shimapi.Version,
 		Spec:       spec,
-		Interfaces: m.config.Machine.Interfaces,
+		Interfaces: m.guestInterfaces(),
 		NewNetNS:   hasNetworkNamespace(spec),
 		Entropy:    make([]byte, entropySize),
 	}
@@ -70,6 +71,16 @@ func (m *Machine) guestOptions(bundle string) (*shimapi.GuestOptions, error) {
 	_, _ = rand.Read(o.Entropy) // never fails, says its documentation
 	o.Time = time.Now()
 	return o, nil
+}
+
+// guestInterfaces are the container's interfaces as the guest finds them: the
+// first has the slot, if there is one.
+func (m *Machine) guestInterfaces() []shimapi.Interface {
+	interfaces := slices.Clone(m.config.Machine.Interfaces)
+	if m.report.Restored && len(interfaces) > 0 {
+		interfaces[0].DeviceMAC = SlotMAC
+	}
+	return interfaces
 }
 
 // hasNetworkNamespace says whether a spec asks for a network namespace. A spec

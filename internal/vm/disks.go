@@ -24,8 +24,8 @@ const serialScheme = "virtio:"
 
 // openDisks opens the file behind every rootfs mount that has one: EROFS images
 // read-only, others as their options say. Mounts without a file (overlay,
-// tmpfs) need no disk.
-func openDisks(mounts []*types.Mount) (disks []disk, err error) {
+// tmpfs) need no disk. serial names each, by its place among the disks.
+func openDisks(mounts []*types.Mount, serial func(index int, m *types.Mount) string) (disks []disk, err error) {
 	defer func() {
 		if err != nil {
 			closeDisks(disks)
@@ -35,7 +35,7 @@ func openDisks(mounts []*types.Mount) (disks []disk, err error) {
 		if !hasDisk(m) {
 			continue
 		}
-		d := disk{path: m.Source, serial: fmt.Sprintf("l%d", len(disks)), readOnly: m.Type == "erofs" || slices.Contains(m.Options, "ro")}
+		d := disk{path: m.Source, serial: serial(len(disks), m), readOnly: m.Type == "erofs" || slices.Contains(m.Options, "ro")}
 		flag := os.O_RDWR
 		if d.readOnly {
 			flag = os.O_RDONLY
@@ -53,6 +53,23 @@ func openDisks(mounts []*types.Mount) (disks []disk, err error) {
 		}
 	}
 	return disks, nil
+}
+
+// byIndex names the disks of a machine without slots.
+func byIndex(index int, _ *types.Mount) string { return layerSerial(index) }
+
+// bySlot names the disks of a machine with slots: the writable disk has the slot
+// of a fresh or a used one. Layers come first in a rootfs.
+func bySlot(fresh bool) func(int, *types.Mount) string {
+	return func(index int, m *types.Mount) string {
+		switch {
+		case m.Type != "ext4":
+			return layerSerial(index)
+		case fresh:
+			return freshSerial
+		}
+		return usedSerial
+	}
 }
 
 // hasDisk says whether a mount's source is a file system in a file.

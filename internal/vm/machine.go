@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,14 +33,17 @@ type Config struct {
 	Bundle  string // absolute path; the console log and the pid file go there
 	Machine shimapi.Machine
 	Rootfs  []*types.Mount // those of the Create request that will follow
-	Taps    []*os.File     // one for each of Machine.Interfaces; the caller closes them
-	Streams Streams        // where standard streams come from and go to
+	Taps    []*os.File     // one for each of Machine.Interfaces, at least one if there is a Template; the caller closes them
+	Streams Streams        // where standard streams come from and go to; nil: nowhere
 	// Filter, if not nil, returns what GuestOptions have in their field of that
 	// name. It is called when the guest is up.
 	Filter func() []byte
 	// Started, if not nil, is called with QEMU's process id before the guest
 	// boots, to put it where it belongs. Its error ends the boot.
 	Started func(pid int) error
+	// Template, if not nil, is what the machine goes on from. If it cannot, it
+	// boots; see Report. The files stay the caller's.
+	Template *Template
 }
 
 // Machine is a running virtual machine, from the guest's first word until QEMU
@@ -48,8 +52,10 @@ type Machine struct {
 	config  Config
 	process *process
 	serials map[string]string // of the disks, by their files' paths
+	stateFD int               // in QEMU: the state of its devices, if there is a template
 	session *yamux.Session
 	task    *guestTask
+	report  shimapi.MachineReport
 
 	closing  atomic.Bool // an end of QEMU is what was asked for
 	finished chan struct{}
@@ -61,7 +67,7 @@ type Machine struct {
 	broken error       // why the host gave up the link
 }
 
-// Boot starts QEMU and waits for the guest's first word, at most
+// Boot starts QEMU and waits until the guest can be asked, at most
 // Machine.BootTimeout and as long as ctx lives. When it fails, nothing is left.
 func Boot(ctx context.Context, c Config) (*Machine, error) {
 	timeout := c.Machine.BootTimeout
@@ -71,35 +77,65 @@ func Boot(ctx context.Context, c Config) (*Machine, error) {
 	expired := fmt.Errorf("the guest kernel did not answer within %s; its console is in %s", timeout, consolePath(c.Bundle))
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, expired)
 	defer cancel()
+	report := shimapi.MachineReport{Version: shimapi.Version}
+	if c.Template != nil {
+		m, err := restore(ctx, c)
+		if err == nil {
+			report.Restored = true
+			m.report = report
+			return m, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("starting the virtual machine of %s: %w", c.ID, err)
+		}
+		report.Reason = err.Error()
+	}
 	m, err := boot(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("starting the virtual machine of %s: %w", c.ID, err)
 	}
+	m.report = report
 	return m, nil
 }
 
+func newMachine(c Config) *Machine {
+	if c.Streams == nil {
+		c.Streams = noStreams{}
+	}
+	return &Machine{config: c, finished: make(chan struct{})}
+}
+
 func boot(ctx context.Context, c Config) (*Machine, error) {
-	m := &Machine{config: c, finished: make(chan struct{})}
-	s, err := m.start()
+	m := newMachine(c)
+	s, err := m.start(arrangement{})
 	if err != nil {
 		return nil, err
 	}
 	go m.watchQMP(s.qmp)
-	if err = m.connect(ctx, s.link); err != nil {
-		s.link.Close()
-		m.process.kill()
-		<-m.process.done
-		m.removePid()
+	if err = m.connect(ctx, s.link, link.Host); err != nil {
+		m.abandon(s)
 		return nil, err
 	}
 	go m.watch()
 	return m, nil
 }
 
+// abandon ends a machine that nobody watches yet.
+func (m *Machine) abandon(s sockets) {
+	s.qmp.Close()
+	s.link.Close()
+	m.process.kill()
+	<-m.process.done
+	m.removePid()
+}
+
+// Report says how the machine came up.
+func (m *Machine) Report() shimapi.MachineReport { return m.report }
+
 // connect waits for the guest at the other end of the link.
-func (m *Machine) connect(ctx context.Context, conn *os.File) error {
+func (m *Machine) connect(ctx context.Context, conn *os.File, greet func(io.ReadWriteCloser) (*yamux.Session, error)) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	session, err := link.Host(conn)
+	session, err := greet(conn)
 	if err == nil {
 		m.session = session
 		m.task, err = newGuestTask(m, session)
@@ -131,6 +167,11 @@ func (m *Machine) watchQMP(conn *os.File) {
 	if err != nil {
 		return // the same end of QEMU is reported by who waits for the link
 	}
+	m.watchEvents(client)
+}
+
+// watchEvents remembers why QEMU shuts down, until its monitor is gone.
+func (m *Machine) watchEvents(client *qmp.Client) {
 	m.mu.Lock()
 	m.qmp = client
 	m.mu.Unlock()

@@ -50,7 +50,7 @@ func (h *inherited) socket() (ours *os.File, fd int, err error) {
 }
 
 // start opens all that QEMU needs and starts it.
-func (m *Machine) start() (s sockets, err error) {
+func (m *Machine) start(how arrangement) (s sockets, err error) {
 	var h inherited
 	var opened []*os.File
 	defer h.close()
@@ -78,7 +78,7 @@ func (m *Machine) start() (s sockets, err error) {
 		}
 		opened = append(opened, *c.ours)
 	}
-	if err = m.passFiles(&l, &h); err != nil {
+	if err = m.passFiles(&l, &h, how); err != nil {
 		return s, err
 	}
 	args, err := Args(l)
@@ -126,8 +126,9 @@ func (m *Machine) placed(longest uint64) error {
 	return nil
 }
 
-// passFiles opens kernel, initramfs and disks and passes them with the taps.
-func (m *Machine) passFiles(l *Layout, h *inherited) error {
+// passFiles opens kernel, initramfs and disks and passes them with the taps and
+// what a template consists of.
+func (m *Machine) passFiles(l *Layout, h *inherited, how arrangement) error {
 	for _, f := range []struct {
 		path string
 		dest *string
@@ -138,7 +139,15 @@ func (m *Machine) passFiles(l *Layout, h *inherited) error {
 		}
 		*f.dest = fmt.Sprintf("/proc/self/fd/%d", h.give(file))
 	}
-	disks, err := openDisks(m.config.Rootfs)
+	serial := byIndex
+	if how.memory != nil {
+		serial = bySlot(m.config.Machine.Fresh)
+		l.Slots = &Slots{MemoryFD: h.pass(how.memory), Share: how.state == nil, Incoming: how.state != nil}
+	}
+	if how.state != nil {
+		m.stateFD = h.pass(how.state)
+	}
+	disks, err := openDisks(m.config.Rootfs, serial)
 	if err != nil {
 		return err
 	}
@@ -146,10 +155,17 @@ func (m *Machine) passFiles(l *Layout, h *inherited) error {
 	for _, d := range disks {
 		l.Disks = append(l.Disks, Disk{Serial: d.serial, ReadOnly: d.readOnly, Size: d.size, FD: h.give(d.file)})
 	}
-	for _, t := range m.config.Taps {
+	taps := m.config.Taps
+	for _, t := range taps[:min(l.taps(), len(taps))] {
 		l.TapFDs = append(l.TapFDs, h.pass(t))
 	}
 	return nil
+}
+
+// arrangement says which devices a machine has, and how it comes up.
+type arrangement struct {
+	memory *os.File // not nil: it has slots, and this file is its memory
+	state  *os.File // not nil: it goes on from this state of its devices
 }
 
 // shutdownReason puts the reason of QEMU's SHUTDOWN event in words.

@@ -34,10 +34,22 @@ type stdio struct {
 // exchange connects the streams that the guest opens with those of the host. A
 // guest may open only what a request has announced, each once.
 type exchange struct {
-	streams Streams
-
-	mu        sync.Mutex // guards announced
+	mu        sync.Mutex // guards what follows
+	streams   Streams
 	announced map[link.Header]*stdio
+}
+
+// setStreams changes what streams opened from now on connect to.
+func (x *exchange) setStreams(s Streams) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.streams = s
+}
+
+func (x *exchange) hostStreams() Streams {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.streams
 }
 
 // announce allows the guest to open the streams of a process.
@@ -129,7 +141,7 @@ func (x *exchange) serve(h link.Header, s *stdio, stream *yamux.Stream) {
 		x.output(h.Name, stream)
 		return
 	}
-	in, err := x.streams.OpenInput(context.Background(), h.Name)
+	in, err := x.hostStreams().OpenInput(context.Background(), h.Name)
 	if err != nil {
 		return // the guest's process sees the end of its input
 	}
@@ -143,7 +155,7 @@ func (x *exchange) serve(h link.Header, s *stdio, stream *yamux.Stream) {
 // output copies a guest's output. What the host's side does not take any more is
 // dropped, so that the guest's process never waits for nobody.
 func (x *exchange) output(name string, stream io.Reader) {
-	out, err := x.streams.OpenOutput(context.Background(), name)
+	out, err := x.hostStreams().OpenOutput(context.Background(), name)
 	if err == nil {
 		_, err = io.Copy(out, stream)
 		out.Close()

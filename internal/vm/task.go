@@ -35,7 +35,8 @@ const drainTimeout = 10 * time.Second
 // the processes have exited.
 type guestTask struct {
 	machine  *Machine
-	conn     *ttrpc.Client
+	stream   *yamux.Stream
+	conn     *ttrpc.Client // over stream
 	client   taskAPI.TTRPCTaskService
 	exchange *exchange
 
@@ -67,6 +68,7 @@ func newGuestTask(m *Machine, session *yamux.Session) (*guestTask, error) {
 	conn := ttrpc.NewClient(stream)
 	t := &guestTask{
 		machine:  m,
+		stream:   stream,
 		conn:     conn,
 		client:   taskAPI.NewTTRPCTaskClient(conn),
 		exchange: &exchange{streams: m.config.Streams, announced: map[link.Header]*stdio{}},

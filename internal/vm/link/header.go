@@ -11,7 +11,7 @@ import (
 type Kind string
 
 const (
-	Task   Kind = "task"   // ttrpc; the host opens it, once
+	Task   Kind = "task"   // ttrpc; the host opens it, one at a time
 	Input  Kind = "input"  // bytes from the host to a process; the guest opens it
 	Output Kind = "output" // bytes from a process to the host; the guest opens it
 	Files  Kind = "files"  // one request of package rootfs; the host opens it

@@ -1,6 +1,6 @@
 // Package link is the wire between a virtual machine's guest and its host: a
 // yamux session over a virtio-serial port. The host opens one stream for the
-// task service (ttrpc); the guest opens one for each standard stream of a
+// task service (ttrpc), and may close it and open another; the guest opens one for each standard stream of a
 // process. Each stream begins with a header line that says what it carries.
 //
 // The guest is not trusted by the host: every length is bounded, and nothing
@@ -25,9 +25,14 @@ const PortName = "bothy"
 // the method OOMKilled, which takes a StateRequest and returns a BoolValue. It
 // asks whether the kernel killed for want of memory, for a fraction of what the
 // task service's statistics cost.
+//
+// RestMethod takes and returns an Empty: the guest gets ready to wait for its
+// container, or to be kept as a template. What the caller runs after it is
+// forgotten by the next call.
 const (
 	GuestService    = "bothy.v1.Guest"
 	OOMKilledMethod = "OOMKilled"
+	RestMethod      = "Rest"
 )
 
 // The two lines of the handshake. The guest speaks first: a virtio-serial port
@@ -55,6 +60,13 @@ func Host(conn io.ReadWriteCloser) (*yamux.Session, error) {
 	if _, err := io.WriteString(conn, hostHello); err != nil {
 		return nil, fmt.Errorf("greeting the guest: %w", err)
 	}
+	return yamux.Client(&guard{ReadWriteCloser: conn}, config(hostWriteTimeout))
+}
+
+// Resume makes the host's half of a session with a guest that another host has
+// greeted, and left when all streams were closed: the guest does not see the
+// difference.
+func Resume(conn io.ReadWriteCloser) (*yamux.Session, error) {
 	return yamux.Client(&guard{ReadWriteCloser: conn}, config(hostWriteTimeout))
 }
 

@@ -11,7 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxLine bounds one message in bytes. QEMU is not trusted more than its guest.
@@ -42,6 +46,8 @@ type Client struct {
 	conn   io.ReadWriteCloser
 	events chan Event
 	done   chan struct{} // closed once no answer can come any more
+
+	writing sync.Mutex // held for the length of a command's line
 
 	mu      sync.Mutex // guards what follows
 	nextID  uint64
@@ -149,6 +155,16 @@ func (c *Client) fail(err error) {
 // Run sends a command and decodes what it returns into result, unless that is
 // nil. A refusal is an *Error.
 func (c *Client) Run(ctx context.Context, command string, arguments, result any) error {
+	return c.run(ctx, command, arguments, result, nil)
+}
+
+// RunWithFile is Run for a command that takes an open file, which QEMU gets a
+// descriptor of its own for. It needs a connection over a unix socket.
+func (c *Client) RunWithFile(ctx context.Context, command string, arguments, result any, file *os.File) error {
+	return c.run(ctx, command, arguments, result, file)
+}
+
+func (c *Client) run(ctx context.Context, command string, arguments, result any, file *os.File) error {
 	answer := make(chan message, 1)
 	c.mu.Lock()
 	c.nextID++
@@ -160,7 +176,7 @@ func (c *Client) Run(ctx context.Context, command string, arguments, result any)
 		delete(c.waiting, id)
 		c.mu.Unlock()
 	}()
-	if err := c.send(command, arguments, id); err != nil {
+	if err := c.send(command, arguments, id, file); err != nil {
 		return fmt.Errorf("qmp command %s: %w", command, err)
 	}
 	select {
@@ -178,7 +194,7 @@ func (c *Client) Run(ctx context.Context, command string, arguments, result any)
 	}
 }
 
-func (c *Client) send(command string, arguments any, id uint64) error {
+func (c *Client) send(command string, arguments any, id uint64, file *os.File) error {
 	line, err := json.Marshal(struct {
 		Execute   string `json:"execute"`
 		Arguments any    `json:"arguments,omitempty"`
@@ -187,8 +203,37 @@ func (c *Client) send(command string, arguments any, id uint64) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.conn.Write(append(line, '\n'))
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	line = append(line, '\n')
+	if file != nil {
+		n, err := c.sendRights(line, file)
+		if err != nil {
+			return err
+		}
+		line = line[n:]
+	}
+	_, err = c.conn.Write(line)
 	return err
+}
+
+// sendRights sends the beginning of a line together with an open file.
+func (c *Client) sendRights(line []byte, file *os.File) (sent int, err error) {
+	socket, ok := c.conn.(syscall.Conn)
+	if !ok {
+		return 0, errors.New("files can be sent over a unix socket only")
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	rights := unix.UnixRights(int(file.Fd()))
+	var failed error
+	err = raw.Write(func(fd uintptr) bool {
+		sent, failed = unix.SendmsgN(int(fd), line, rights, nil, 0)
+		return !errors.Is(failed, unix.EAGAIN)
+	})
+	return sent, errors.Join(err, os.NewSyscallError("sendmsg", failed))
 }
 
 func decode(command string, m message, result any) error {

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const greeting = `{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}}, "capabilities": ["oob"]}}` + "\n"
@@ -140,4 +143,92 @@ func FuzzMessages(f *testing.F) {
 		c.Run(ctx, "query-status", nil, nil)
 		<-c.Done()
 	})
+}
+
+// TestRunWithFile checks that a file arrives with its command, in one piece with
+// those of others.
+func TestRunWithFile(t *testing.T) {
+	t.Parallel()
+	ours, theirs := socketPair(t)
+	got := make(chan string, 1)
+	go func() {
+		io.WriteString(theirs, greeting)
+		if _, err := theirs.Read(make([]byte, 4096)); err != nil {
+			got <- err.Error()
+			return
+		}
+		io.WriteString(theirs, `{"return": {}, "id": 1}`+"\n")
+		got <- contents(theirs)
+		io.WriteString(theirs, `{"return": {}, "id": 2}`+"\n")
+	}()
+	c, err := New(testContext(t), ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	file, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteAt([]byte("passed on"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.RunWithFile(testContext(t), "getfd", nil, nil, file); err != nil {
+		t.Fatal(err)
+	}
+	if text := <-got; text != "passed on" {
+		t.Errorf("QEMU got a file with %q", text)
+	}
+}
+
+// contents reads the first file that arrives on a socket.
+func contents(socket *net.UnixConn) string {
+	line, rights := make([]byte, 4096), make([]byte, 64)
+	for {
+		_, n, _, _, err := socket.ReadMsgUnix(line, rights)
+		if err != nil {
+			return err.Error()
+		}
+		messages, err := unix.ParseSocketControlMessage(rights[:n])
+		if err != nil || len(messages) == 0 {
+			continue
+		}
+		fds, err := unix.ParseUnixRights(&messages[0])
+		if err != nil {
+			return err.Error()
+		}
+		f := os.NewFile(uintptr(fds[0]), "passed")
+		defer f.Close()
+		data, _ := io.ReadAll(io.NewSectionReader(f, 0, 100))
+		return string(data)
+	}
+}
+
+func socketPair(t *testing.T) (ours, theirs *net.UnixConn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]*net.UnixConn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "socket")
+		c, err := net.FileConn(f)
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends[i] = c.(*net.UnixConn)
+		t.Cleanup(func() { c.Close() })
+	}
+	return ends[0], ends[1]
+}
+
+func TestRunWithFileNeedsSocket(t *testing.T) {
+	t.Parallel()
+	c := serve(t, func(string, string) string { return "" })
+	if err := c.RunWithFile(testContext(t), "getfd", nil, nil, os.Stdin); err == nil {
+		t.Error("a file went through a pipe")
+	}
 }
