@@ -40,6 +40,7 @@ type PoolPrepare struct {
 	// Cgroup is where QEMU is until it is a container's, below the root of every
 	// hierarchy. Others may be in it.
 	Cgroup   string   `json:"cgroup"`
+	Filters  string   `json:"filters"` // see CreateOptions
 	Practice Practice `json:"practice"`
 }
 
@@ -111,7 +112,7 @@ func (m PoolMessage) check() error {
 		if p.Machine.Template == nil {
 			return errors.New("it prepares a machine without a template")
 		}
-		return absolute(p.Dir, p.Disk, p.Practice.Image, p.Practice.Bundle, p.Cgroup)
+		return absolute(p.Dir, p.Disk, p.Filters, p.Practice.Image, p.Practice.Bundle, p.Cgroup)
 	}
 	if a := m.Assign; a != nil {
 		if a.ID == "" {

@@ -10,7 +10,7 @@ func poolMessages() map[string]PoolMessage {
 	return map[string]PoolMessage{
 		"prepare": {Prepare: &PoolPrepare{
 			Machine: Machine{QEMU: "/q", Memory: 1 << 20, CPUs: 2, Template: &Template{Digest: "abc"}},
-			Dir:     "/d", Disk: "/d/disk.img", Cgroup: "/bothy/pool", Practice: Practice{Image: "/i", Bundle: "/b"},
+			Dir:     "/d", Disk: "/d/disk.img", Cgroup: "/bothy/pool", Filters: "/f", Practice: Practice{Image: "/i", Bundle: "/b"},
 		}},
 		"ready":    {Ready: &PoolReady{Pid: 7}},
 		"assign":   {Assign: &PoolAssignment{ID: "id", Bundle: "/b"}},

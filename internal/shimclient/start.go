@@ -74,7 +74,12 @@ func start(ctx context.Context, opts Options) (*Client, error) {
 	}
 	defer attach.Close()
 
-	proc, err := spawn(opts, append([]*os.File{task, attach}, opts.Network...))
+	logPath := opts.LogPath
+	if logPath == "" {
+		logPath = filepath.Join(opts.Bundle, shimapi.ShimLog)
+	}
+	args := []string{"serve", "-id", opts.ID, "-bundle", opts.Bundle}
+	proc, err := spawn(opts.program(), logPath, args, append([]*os.File{task, attach}, opts.Network...))
 	if err != nil {
 		return nil, err
 	}
@@ -89,43 +94,40 @@ func start(ctx context.Context, opts Options) (*Client, error) {
 	return newClient(opts.Bundle, conn, pid), nil
 }
 
-// spawn starts the serving shim; files become its descriptors from 3 on.
-func spawn(opts Options, files []*os.File) (*os.Process, error) {
+// spawn starts the shim program; files become its descriptors from 3 on.
+func spawn(path, logPath string, args []string, files []*os.File) (*os.Process, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
 	}
 	defer null.Close()
-	logPath := opts.LogPath
-	if logPath == "" {
-		logPath = filepath.Join(opts.Bundle, shimapi.ShimLog)
-	}
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	argv := []string{programName, "serve", "-id", opts.ID, "-bundle", opts.Bundle}
-	proc, err := os.StartProcess(opts.program(), argv, &os.ProcAttr{
+	proc, err := os.StartProcess(path, append([]string{programName}, args...), &os.ProcAttr{
 		Dir:   "/",
 		Env:   []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
 		Files: append([]*os.File{null, log, log}, files...),
 		Sys:   &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWNS},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("running %s: %w", opts.program(), err)
+		return nil, fmt.Errorf("running %s: %w", path, err)
 	}
 	return proc, nil
 }
 
-// program is a path that leads to the shim's program from a child as well,
+// programPath is a path that leads to the shim's program from a child as well,
 // where low descriptors have been replaced.
-func (o Options) program() string {
-	if o.Executable == nil {
-		return o.Binary
+func programPath(binary string, executable *os.File) string {
+	if executable == nil {
+		return binary
 	}
-	return "/proc/" + strconv.Itoa(os.Getpid()) + "/fd/" + strconv.Itoa(int(o.Executable.Fd()))
+	return "/proc/" + strconv.Itoa(os.Getpid()) + "/fd/" + strconv.Itoa(int(executable.Fd()))
 }
+
+func (o Options) program() string { return programPath(o.Binary, o.Executable) }
 
 // Cleanup removes what a shim that died left of its container: processes,
 // machine, cgroup, runtime state. Where there is no exit record it writes one
