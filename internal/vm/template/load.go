@@ -144,15 +144,25 @@ func openPart(dir, name string, c content) (*os.File, error) {
 }
 
 // readSealed copies a file of a template to sealed memory, and checks the copy.
-func readSealed(ctx context.Context, dir, name string, c content) (_ *os.File, err error) {
+func readSealed(ctx context.Context, dir, name string, c content) (*os.File, error) {
 	from, err := openPart(dir, name, c)
 	if err != nil {
 		return nil, err
 	}
 	defer from.Close()
+	to, got, err := sealed(ctx, name, from)
+	if err == nil && got != c.Digest {
+		_ = to.Close()
+		return nil, damaged("its file %s was altered", name)
+	}
+	return to, err
+}
+
+// sealed copies a file to sealed memory and gives the copy's digest.
+func sealed(ctx context.Context, name string, from *os.File) (_ *os.File, got digest.Digest, err error) {
 	fd, err := unix.MemfdCreate("bothy-template-"+name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
-		return nil, fmt.Errorf("making a memory file: %w", err)
+		return nil, "", fmt.Errorf("making a memory file: %w", err)
 	}
 	to := os.NewFile(uintptr(fd), "template "+name)
 	defer func() {
@@ -160,38 +170,37 @@ func readSealed(ctx context.Context, dir, name string, c content) (_ *os.File, e
 			err = errors.Join(err, to.Close())
 		}
 	}()
-	got, err := copySparse(ctx, to, from)
-	if err != nil {
-		return nil, err
-	}
-	if got != c.Digest {
-		return nil, damaged("its file %s was altered", name)
+	if got, err = copySparse(ctx, to, from); err != nil {
+		return nil, "", err
 	}
 	// Any user: a machine's QEMU has one of its own, and opens it by its
 	// descriptor. Nobody can write to it.
 	if err := to.Chmod(0o666); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if _, err := unix.FcntlInt(to.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		return nil, fmt.Errorf("sealing a memory file: %w", err)
+		return nil, "", fmt.Errorf("sealing a memory file: %w", err)
 	}
-	return to, nil
+	return to, got, nil
 }
 
 // keepLoaded keeps a template in memory that was just saved, if nobody can
-// change it any more. Else it is read when it is wanted.
-func (s *Store) keepLoaded(d digest.Digest, m Made) {
-	for _, f := range []*os.File{m.Memory, m.State} {
-		if got, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err != nil || got&seals != seals {
-			return
-		}
+// change its memory any more. Else it is read when it is wanted.
+func (s *Store) keepLoaded(ctx context.Context, d digest.Digest, m Made) {
+	if got, err := unix.FcntlInt(m.Memory.Fd(), unix.F_GET_SEALS, 0); err != nil || got&seals != seals {
+		return
 	}
+	state, _, err := sealed(ctx, stateFile, m.State)
+	if err != nil {
+		return
+	}
+	defer state.Close()
 	disk, err := os.Open(filepath.Join(s.path(d), DiskFile))
 	if err != nil {
 		return
 	}
 	defer disk.Close()
-	t, err := (&Template{Digest: d, Clock: m.Clock, Memory: m.Memory, State: m.State, Disk: disk}).duplicate()
+	t, err := (&Template{Digest: d, Clock: m.Clock, Memory: m.Memory, State: state, Disk: disk}).duplicate()
 	if err != nil {
 		return
 	}

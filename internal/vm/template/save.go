@@ -59,7 +59,7 @@ func (st *Stage) Save(ctx context.Context, m Made) (digest.Digest, error) {
 	if err := st.save(ctx, d, m); err != nil {
 		return "", fmt.Errorf("saving the template %s: %w", d.Encoded()[:12], errors.Join(err, st.Discard()))
 	}
-	st.store.keepLoaded(d, m)
+	st.store.keepLoaded(ctx, d, m)
 	return d, st.store.trim(d)
 }
 

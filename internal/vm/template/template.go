@@ -35,14 +35,11 @@ type Shape struct {
 // Host is what the shapes of all machines of a host have in common. Its fields
 // are only ever compared.
 type Host struct {
-	Layout      int    `json:"layout"`      // version of the machine's devices
-	Kernel      string `json:"kernel"`      // digest of the image that is booted
-	Initramfs   string `json:"initramfs"`   // digest; it has the guest's program
-	Cmdline     string `json:"cmdline"`     // the kernel's
-	Emulator    string `json:"emulator"`    // path, size, change time and version
-	Firmware    string `json:"firmware"`    // likewise
-	Accelerator string `json:"accelerator"` // "kvm" or "tcg"
-	Processor   string `json:"processor"`   // model and features
+	Kernel    string `json:"kernel"`    // digest of the image that is booted
+	Initramfs string `json:"initramfs"` // digest; it has the guest's program
+	Emulator  string `json:"emulator"`  // path, size, change time and version
+	Layout    string `json:"layout"`    // digest of what the emulator is told
+	Processor string `json:"processor"` // digest of its model and features
 }
 
 // Digest names the shape's template.

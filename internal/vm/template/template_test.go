@@ -18,7 +18,7 @@ import (
 const memorySize = 8 << 20
 
 func shape(cpus int) Shape {
-	return Shape{Host: Host{Layout: 1, Kernel: "sha256:1"}, Memory: memorySize, CPUs: cpus, Disk: 1 << 20}
+	return Shape{Host: Host{Kernel: "sha256:1"}, Memory: memorySize, CPUs: cpus, Disk: 1 << 20}
 }
 
 func openStoreIn(t *testing.T, dir string) *Store {
@@ -175,7 +175,7 @@ func TestSealedStaysInMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	fileAt(t, stage.Disk(), "disk", 1<<20)
-	d, err := stage.Save(t.Context(), Made{Shape: shape(2), Memory: first.Memory, State: first.State})
+	d, err := stage.Save(t.Context(), Made{Shape: shape(2), Memory: first.Memory, State: fileOf(t, "state", 100)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestAnotherShapeHasAnotherDigest(t *testing.T) {
 	t.Parallel()
 	seen := map[digest.Digest]bool{}
 	a, b, c := shape(1), shape(1), shape(1)
-	a.Processor, b.Cmdline, c.Disk = "x", "x", 9
+	a.Processor, b.Layout, c.Disk = "x", "x", 9
 	for _, s := range []Shape{shape(1), shape(2), a, b, c} {
 		if d := s.Digest(); seen[d] || d.Validate() != nil {
 			t.Errorf("%+v has %s", s, d)
