@@ -18,10 +18,11 @@ import (
 )
 
 const usage = `usage: containerd-shim-bothy-v2 serve -id ID -bundle DIR
+       containerd-shim-bothy-v2 pool
        containerd-shim-bothy-v2 delete -id ID -bundle DIR -state DIR
        containerd-shim-bothy-v2 version
 
-serve is started by bothyd, with the sockets open; delete cleans up after a
+serve and pool are started by bothyd, with the sockets open; delete cleans up after a
 shim that was killed.
 `
 
@@ -68,6 +69,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	switch args[0] {
 	case "serve":
 		return shim.Serve(ctx, shim.Options{ID: *id, Bundle: *bundle, Version: version.Version})
+	case "pool":
+		return shim.ServePool(ctx, version.Version)
 	case "delete":
 		return shim.Delete(ctx, *id, *bundle, *state)
 	case "version":

@@ -2,7 +2,9 @@ package shim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -11,6 +13,7 @@ import (
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
+	"github.com/opencontainers/cgroups"
 
 	"bothy/internal/executor"
 	"bothy/internal/shimapi"
@@ -81,7 +84,7 @@ func processHome(o homeOptions) (*home, error) {
 	}, nil
 }
 
-// vmHome boots a machine, in the container's cgroup, and runs the container in
+// vmHome starts a machine, in the container's cgroup, and runs the container in
 // it.
 func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 	group, err := machineGroup(o.bundle, o.id)
@@ -89,28 +92,60 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 		return nil, err
 	}
 	filter := compileFilter(ctx, o)
-	machine, err := vm.Boot(ctx, vm.Config{
+	config := vm.Config{
 		ID:      o.id,
 		Bundle:  o.bundle,
 		Machine: *o.machine,
 		Rootfs:  o.rootfs,
-		Taps:    o.network,
 		Streams: o.streams,
 		Filter:  func() []byte { return <-filter },
 		Started: group.Apply,
-	})
+	}
+	config.Taps, config.Template = splitFiles(o.machine, o.network)
+	machine, err := vm.Boot(ctx, config)
 	if err != nil {
 		return nil, errors.Join(err, group.Destroy())
 	}
+	h := machineHome(machine, o.id, group)
+	if err := writeReport(o.bundle, machine.Report()); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return h, nil
+}
+
+// splitFiles tells taps and template apart in what a machine's network files and
+// those that follow them are.
+func splitFiles(m *shimapi.Machine, files []*os.File) ([]*os.File, *vm.Template) {
+	n := len(files) - 2
+	if m.Template == nil || n < 0 {
+		return files, nil
+	}
+	return files[:n], &vm.Template{Memory: files[n], State: files[n+1]}
+}
+
+// machineHome is the home that a machine is for a container.
+func machineHome(machine *vm.Machine, id string, group cgroups.Manager) *home {
 	return &home{
 		TTRPCTaskService: machine.Task(),
 		direct:           true,
-		files:            machineFiles(machine, o.id),
-		oomKilled:        func(ctx context.Context) (bool, error) { return machine.OOMKilled(ctx, o.id) },
+		files:            machineFiles(machine, id),
+		oomKilled:        func(ctx context.Context) (bool, error) { return machine.OOMKilled(ctx, id) },
 		err:              machine.Err,
 		close:            func() error { return errors.Join(machine.Close(), group.Destroy()) },
 		drop:             func() error { machine.Kill(); return nil },
-	}, nil
+	}
+}
+
+// writeReport keeps how the container's machine came up.
+func writeReport(bundle string, report shimapi.MachineReport) error {
+	data, err := json.Marshal(report)
+	if err == nil {
+		err = writeFile(filepath.Join(bundle, shimapi.MachineFile), append(data, '\n'), false)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping how the machine came up: %w", err)
+	}
+	return nil
 }
 
 // compileFilter compiles the container's seccomp filter while its machine boots:

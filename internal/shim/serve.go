@@ -49,30 +49,53 @@ func serve(ctx context.Context, o Options, home newHome) error {
 	if o.ID == "" || !filepath.IsAbs(o.Bundle) {
 		return fmt.Errorf("a shim needs an id and the absolute path of a bundle: %w", errdefs.ErrInvalidArgument)
 	}
-	keepSignals()
-	boundLibraryLog(os.Stderr)
-	setName()
-	files, err := inherited()
+	files, err := comeUp(shimapi.NetworkFD)
 	if err != nil {
 		return err
 	}
-	task, err := listener(files, shimapi.TaskListenerFD)
-	if err != nil {
-		return fmt.Errorf("taking over the task service's listener: %w", err)
+	if err := keepPid(o.Bundle); err != nil {
+		return err
 	}
-	attach, err := listener(files, shimapi.AttachListenerFD)
+	s := newService(o.ID, o.Bundle, o.Version, files[shimapi.NetworkFD-3:], home)
+	return s.serve(ctx, files[shimapi.TaskListenerFD-3], files[shimapi.AttachListenerFD-3])
+}
+
+// comeUp makes this process a shim and takes over the descriptors that it was
+// started with, which are those below least at the fewest.
+func comeUp(least int) ([]*os.File, error) {
+	keepSignals()
+	boundLibraryLog(os.Stderr)
+	setName()
+	files, err := inherited(least)
 	if err != nil {
-		return fmt.Errorf("taking over the attach listener: %w", err)
+		return nil, err
 	}
 	// What is mounted here must not be seen on the host; what the host unmounts
 	// must not be kept here.
 	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("separating the mounts from the host's: %w", err)
+		return nil, fmt.Errorf("separating the mounts from the host's: %w", err)
 	}
-	if err := writeFile(filepath.Join(o.Bundle, shimapi.PidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), false); err != nil {
+	return files, nil
+}
+
+// keepPid writes this process's id to the bundle.
+func keepPid(bundle string) error {
+	if err := writeFile(filepath.Join(bundle, shimapi.PidFile), []byte(strconv.Itoa(os.Getpid())+"\n"), false); err != nil {
 		return fmt.Errorf("keeping the process id: %w", err)
 	}
-	s := newService(o.ID, o.Bundle, o.Version, files[shimapi.NetworkFD-3:], home)
+	return nil
+}
+
+// serve answers on the two listeners until the shim is to end.
+func (s *service) serve(ctx context.Context, taskFile, attachFile *os.File) error {
+	task, err := listener(taskFile)
+	if err != nil {
+		return fmt.Errorf("taking over the task service's listener: %w", err)
+	}
+	attach, err := listener(attachFile)
+	if err != nil {
+		return fmt.Errorf("taking over the attach listener: %w", err)
+	}
 	s.quiet = newQuiet()
 	server, err := ttrpc.NewServer(ttrpc.WithChainUnaryServerInterceptor(s.quiet.intercept, errorKinds))
 	if err != nil {
@@ -139,8 +162,9 @@ func keepSignals() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
 }
 
-// inherited takes the open descriptors from 3 on, which no child shall have.
-func inherited() ([]*os.File, error) {
+// inherited takes the open descriptors from 3 on, which no child shall have. There
+// must be all those below least.
+func inherited(least int) ([]*os.File, error) {
 	var files []*os.File
 	for fd := uintptr(3); ; fd++ {
 		flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0)
@@ -150,15 +174,14 @@ func inherited() ([]*os.File, error) {
 		unix.CloseOnExec(int(fd))
 		files = append(files, os.NewFile(fd, "fd"+strconv.Itoa(int(fd))))
 	}
-	if len(files) < shimapi.NetworkFD-3 {
+	if len(files) < least-3 {
 		return nil, fmt.Errorf("a shim is started by the engine, with its sockets open: %w", errdefs.ErrInvalidArgument)
 	}
 	return files, nil
 }
 
 // listener takes a listening socket over.
-func listener(files []*os.File, fd int) (*net.UnixListener, error) {
-	file := files[fd-3]
+func listener(file *os.File) (*net.UnixListener, error) {
 	defer file.Close()
 	l, err := net.FileListener(file)
 	if err != nil {
@@ -167,7 +190,7 @@ func listener(files []*os.File, fd int) (*net.UnixListener, error) {
 	unixListener, ok := l.(*net.UnixListener)
 	if !ok {
 		_ = l.Close()
-		return nil, fmt.Errorf("descriptor %d is no listening unix socket: %w", fd, errdefs.ErrInvalidArgument)
+		return nil, fmt.Errorf("the file is no listening unix socket: %w", errdefs.ErrInvalidArgument)
 	}
 	return unixListener, nil
 }

@@ -1,0 +1,126 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/manager"
+
+	"bothy/internal/executor"
+	"bothy/internal/shimapi"
+	"bothy/internal/vm"
+)
+
+const (
+	// practiceTimeout bounds the practice of a machine that has gone on from its
+	// template.
+	practiceTimeout = time.Minute
+	// poolShares is the weight that machines have against containers while nobody
+	// uses them: what is made ahead is to disturb nobody. The kernel's default is
+	// 1024.
+	poolShares = 16
+)
+
+// pooledMachine is a machine that went on from a template and has practised.
+type pooledMachine struct {
+	*vm.Machine
+	dir   string
+	files []*os.File // see vmHome
+}
+
+// blankMachine makes a machine that waits.
+func blankMachine(ctx context.Context, p shimapi.PoolPrepare, files []*os.File) (*blank, error) {
+	m, err := restoreBlank(ctx, p, files)
+	if err != nil {
+		return nil, fmt.Errorf("making a virtual machine that waits: %w", err)
+	}
+	return &blank{
+		pid: m.Pid(), done: m.Done(), kill: m.Kill,
+		home: (&pooledMachine{m, p.Dir, files}).home,
+	}, nil
+}
+
+func restoreBlank(ctx context.Context, p shimapi.PoolPrepare, files []*os.File) (*vm.Machine, error) {
+	weight := &cgroups.Resources{SkipDevices: true, CpuShares: poolShares}
+	group, err := manager.New(&cgroups.Cgroup{Path: p.Cgroup, Resources: weight})
+	if err != nil {
+		return nil, fmt.Errorf("opening the cgroup %s: %w", p.Cgroup, err)
+	}
+	spec, err := os.ReadFile(filepath.Join(p.Practice.Bundle, shimapi.SpecFile))
+	if err != nil {
+		return nil, err
+	}
+	practice := vm.Practice{Image: p.Practice.Image, Bundle: p.Practice.Bundle}
+	if practice.Filter, err = executor.Filter(ctx, p.Filters, spec); err != nil {
+		return nil, err
+	}
+	config := vm.Config{
+		ID: "the pool", Bundle: p.Dir, Machine: p.Machine, Rootfs: practice.Rootfs(p.Disk),
+		Started: func(pid int) error { return errors.Join(group.Apply(pid), group.Set(weight)) },
+	}
+	config.Machine.Fresh = true
+	config.Taps, config.Template = splitFiles(&p.Machine, files)
+	m, err := vm.Boot(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if report := m.Report(); !report.Restored {
+		m.Kill()
+		return nil, errors.New(report.Reason)
+	}
+	ctx, cancel := context.WithTimeout(ctx, practiceTimeout)
+	defer cancel()
+	if err = m.Practise(ctx, practice, p.Disk); err == nil {
+		err = m.Rest(ctx)
+	}
+	if err != nil {
+		m.Kill()
+		return nil, err
+	}
+	return m, nil
+}
+
+// home gives the machine to a container, or starts another one if that fails.
+func (m *pooledMachine) home(ctx context.Context, o homeOptions) (*home, error) {
+	moveLog(m.dir, o.bundle)
+	h, err := m.take(ctx, o)
+	if err == nil {
+		return h, nil
+	}
+	log.Printf("the machine that waited is of no use, so another one is started: %v", err)
+	m.Kill()
+	o.network = m.files
+	// The machine had the disk mounted, so it is not what the template knows.
+	machine := *o.machine
+	machine.Fresh, o.machine = false, &machine
+	return vmHome(ctx, o)
+}
+
+// take makes the machine the container's home.
+func (m *pooledMachine) take(ctx context.Context, o homeOptions) (*home, error) {
+	group, err := machineGroup(o.bundle, o.id)
+	if err != nil {
+		return nil, err
+	}
+	if err := group.Apply(m.Pid()); err != nil {
+		return nil, errors.Join(fmt.Errorf("moving QEMU to the container's cgroup: %w", err), group.Destroy())
+	}
+	filter := compileFilter(ctx, o)
+	err = m.Assign(ctx, vm.Assignment{
+		ID: o.id, Bundle: o.bundle, Machine: *o.machine, Rootfs: o.rootfs, Streams: o.streams,
+		Filter: func() []byte { return <-filter },
+	})
+	if err == nil {
+		err = writeReport(o.bundle, m.Report())
+	}
+	if err != nil {
+		return nil, err // the next machine will be in the cgroup
+	}
+	return machineHome(m.Machine, o.id, group), nil
+}
