@@ -40,8 +40,8 @@ func (t tree) pack(ctx context.Context, w io.Writer, abs string, handle *os.File
 	if len(abs) >= 2 && abs[len(abs)-2:] == "/." {
 		name = "."
 	}
-	if abs == "/" {
-		name = "."
+	if abs == "/" { // docker's own form, which its clients rebase
+		name = ""
 	}
 	if err := p.tree(handle, name, st, 0); err != nil {
 		return fmt.Errorf("packing %s: %w", abs, err)
@@ -52,18 +52,10 @@ func (t tree) pack(ctx context.Context, w io.Writer, abs string, handle *os.File
 // export writes all that is beneath a directory, the names relative to it.
 func export(ctx context.Context, w io.Writer, root *os.File) error {
 	p := newPacker(ctx, w)
-	if err := p.children(root, "", deviceOf(root), 0); err != nil {
+	if err := p.children(root, "", 0); err != nil {
 		return fmt.Errorf("packing the root file system: %w", err)
 	}
 	return p.out.Close()
-}
-
-func deviceOf(f *os.File) uint64 {
-	st, err := fstat(f)
-	if err != nil {
-		return 0
-	}
-	return st.Dev
 }
 
 // tree writes a file, and what is below it if it is a directory.
@@ -74,13 +66,13 @@ func (p *packer) tree(handle *os.File, name string, st unix.Stat_t, depth int) e
 	if !isDir(&st) {
 		return nil
 	}
-	return p.children(handle, name, st.Dev, depth)
+	return p.children(handle, name+"/", depth)
 }
 
-// children writes what is below a directory on the device dev.
-func (p *packer) children(dir *os.File, name string, dev uint64, depth int) error {
+// children writes what is below a directory, the names beginning with prefix.
+func (p *packer) children(dir *os.File, prefix string, depth int) error {
 	if depth > maxDepth {
-		return fmt.Errorf("%.60s...: its directories lie more than %d deep in one another: %w", name, maxDepth, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("%.60s...: directories lie more than %d deep in one another: %w", prefix, maxDepth, errdefs.ErrFailedPrecondition)
 	}
 	if kernelMade(dir) {
 		return nil
@@ -90,11 +82,7 @@ func (p *packer) children(dir *os.File, name string, dev uint64, depth int) erro
 		return err
 	}
 	for _, base := range all {
-		below := base
-		if name != "" {
-			below = name + "/" + base
-		}
-		if err := p.child(dir, base, below, depth); err != nil {
+		if err := p.child(dir, base, prefix+base, depth); err != nil {
 			return err
 		}
 	}

@@ -147,6 +147,7 @@ func TestPackFollowsDockersNames(t *testing.T) {
 	root := t.TempDir()
 	write(t, root+"/d/a", "1")
 	write(t, root+"/d/sub/b", "2")
+	write(t, root+"/top/only/f", "3")
 	if err := os.Symlink("/d", root+"/link"); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,15 @@ func TestPackFollowsDockersNames(t *testing.T) {
 			t.Errorf("%s: got\n%swant\n%s", path, got, want)
 		}
 	}
+	if got, want := first(read(t, connect(t, dirs{view: root + "/top"}), Request{Op: OpPack, Path: "/"})), "/ 5  \n/only/ 5  \n/only/f 0  3\n"; got != want {
+		t.Errorf("/: got\n%swant\n%s", got, want)
+	}
+	if got, want := first(read(t, connect(t, dirs{root: root + "/top"}), Request{Op: OpExport})), "only/ 5  \nonly/f 0  3\n"; got != want {
+		t.Errorf("export: got\n%swant\n%s", got, want)
+	}
 }
+
+func first(s string, _ *Stat) string { return s }
 
 func TestStat(t *testing.T) {
 	t.Parallel()

@@ -69,6 +69,15 @@ func (t tree) writable(name string) (resolved string, err error) {
 	return resolved, nil
 }
 
+// deviceOf gives the device that a file lies on; 0 if that cannot be told.
+func deviceOf(f *os.File) uint64 {
+	st, err := fstat(f)
+	if err != nil {
+		return 0
+	}
+	return st.Dev
+}
+
 // unpack puts an archive below a directory that writable has found. Whatever the
 // archive's names, links, and the container meanwhile do: nothing is made
 // outside the tree.
