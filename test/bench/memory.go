@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// ofMachine are the flags of the machines whose memory is measured.
+var ofMachine = []string{"--isolation", "vm", "--memory", "256m", "--cpus", "1"}
+
 // measureMemory measures what one idle machine holds of the host's memory, what
 // each of many does, and what a container's shim does.
 func measureMemory(ctx context.Context, l *lab) []figure {
@@ -22,47 +25,70 @@ func measureMemory(ctx context.Context, l *lab) []figure {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: the machines whose memory is measured are booted: %s\n", firstLines(err.Error()))
 		e = plain
-	} else if _, err := e.do(ctx, echo("--isolation", "vm", "--memory", "256m", "--cpus", "1")...); err != nil { // makes the template
+	}
+	if err := e.warm(ctx, ofMachine...); err != nil {
 		return append(found, broken(loneName, err))
 	}
 	defer e.removeAll(context.WithoutCancel(ctx))
-	private, shared := figure{name: siblingName, unit: "MB"}, figure{name: "each of its siblings, its share of what they share too", unit: "MB"}
-	if err := e.settle(ctx, 0); err != nil {
+	lone, err := e.addMachines(ctx, 1)
+	if err != nil {
 		return append(found, broken(loneName, err))
 	}
-	for n := 1; n <= l.siblings; n++ {
-		id, err := e.do(ctx, "run", "-d", "--isolation", "vm", "--memory", "256m", "--cpus", "1", "busybox", "sleep", "1000000")
-		if err != nil {
-			return append(found, broken(siblingName, err))
-		}
-		if n > 1 {
-			continue
-		}
-		if err := e.settle(ctx, 1); err != nil {
-			return append(found, broken(loneName, err))
-		}
-		m, err := e.machineMemory(id)
-		if err != nil {
-			return append(found, broken(loneName, err))
-		}
-		found = append(found, one(loneName, "MB", megabytes(m.private)), one("the same, its share of what it shares too", "MB", megabytes(m.proportional)))
+	found = append(found,
+		figure{name: loneName, unit: "MB", values: privates(lone)},
+		figure{name: "the same, its share of what it shares too", unit: "MB", values: shares(lone)})
+	if l.siblings == 1 {
+		return found
 	}
-	if err := e.settle(ctx, l.siblings); err != nil {
-		return append(found, broken(siblingName, err))
-	}
-	ids, err := e.do(ctx, "ps", "-q", "--no-trunc")
+	all, err := e.addMachines(ctx, l.siblings-1)
 	if err != nil {
 		return append(found, broken(siblingName, err))
 	}
-	for _, id := range strings.Fields(ids) {
+	return append(found,
+		figure{name: siblingName, unit: "MB", values: privates(all)},
+		figure{name: "each of its siblings, its share of what they share too", unit: "MB", values: shares(all)})
+}
+
+// addMachines starts n further idle machines, and measures all that there are.
+func (e *engine) addMachines(ctx context.Context, n int) ([]memory, error) {
+	for range n {
+		if _, err := e.do(ctx, append(append([]string{"run", "-d"}, ofMachine...), "busybox", "sleep", "1000000")...); err != nil {
+			return nil, err
+		}
+	}
+	out, err := e.do(ctx, "ps", "-q", "--no-trunc")
+	if err != nil {
+		return nil, err
+	}
+	ids := strings.Fields(out)
+	if err := e.settle(ctx, len(ids)); err != nil {
+		return nil, err
+	}
+	var all []memory
+	for _, id := range ids {
 		m, err := e.machineMemory(id)
 		if err != nil {
-			return append(found, broken(siblingName, err))
+			return nil, err
 		}
-		private.values = append(private.values, megabytes(m.private))
-		shared.values = append(shared.values, megabytes(m.proportional))
+		all = append(all, m)
 	}
-	return append(found, private, shared)
+	return all, nil
+}
+
+func privates(all []memory) []float64 {
+	var values []float64
+	for _, m := range all {
+		values = append(values, megabytes(m.private))
+	}
+	return values
+}
+
+func shares(all []memory) []float64 {
+	var values []float64
+	for _, m := range all {
+		values = append(values, megabytes(m.proportional))
+	}
+	return values
 }
 
 // measureShim measures the shim of a container that sleeps, once it is quiet.

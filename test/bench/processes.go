@@ -120,6 +120,15 @@ func (e *engine) settle(ctx context.Context, machines int) error {
 	return nil
 }
 
+// warm runs a first machine of a shape and waits until its template is made, if
+// the engine makes one.
+func (e *engine) warm(ctx context.Context, flags ...string) error {
+	if _, err := e.do(ctx, echo(flags...)...); err != nil {
+		return fmt.Errorf("the first machine: %w", err)
+	}
+	return e.settle(ctx, 0)
+}
+
 // memory is what a process holds, in bytes.
 type memory struct {
 	private, proportional, resident int64
