@@ -119,7 +119,9 @@ type Machine struct {
 	Initramfs string `json:"initramfs"` // newc cpio with the shim as /init
 	Cmdline   string `json:"cmdline,omitempty"`
 	Memory    int64  `json:"memory"`
-	CPUs      int    `json:"cpus"`
+	// MaxMemory is what the machine can grow to while it runs; 0: it cannot.
+	MaxMemory int64 `json:"maxMemory,omitempty"`
+	CPUs      int   `json:"cpus"`
 	// UID and GID are what QEMU runs as: no other process has them.
 	UID uint32 `json:"uid"`
 	GID uint32 `json:"gid"`

@@ -58,9 +58,11 @@ func (l Layout) longest() uint64 {
 //   - reboot and panic end QEMU at once (-no-reboot), the caller sees it.
 //   - The console is a serial port: it works from the kernel's first line, and is
 //     slow, hence "quiet".
+//   - Memory that the machine is given later is used at once, and none is set
+//     aside for devices that could not reach it.
 //   - The rest spares the probing for hardware that the machine does not have.
 const baseCmdline = "console=ttyS0 quiet panic=-1 reboot=t rdinit=/init random.trust_cpu=on " +
-	"cryptomgr.notests raid=noautodetect 8250.nr_uarts=1 i8042.noaux i8042.nopnp"
+	"cryptomgr.notests raid=noautodetect 8250.nr_uarts=1 i8042.noaux i8042.nopnp memhp_default_state=online swiotlb=noforce"
 
 // emulatedCmdline is added under emulation, where a kernel's changes to its own
 // code are what its start takes longest for: its relocation to a random address

@@ -38,8 +38,10 @@ func TestArgs(t *testing.T) {
 	many.TSC = TSC{KHz: 2596000, Steady: true}
 	many.Firmware = "/usr/share/qemu/qboot.rom"
 	many.Disks = layers(127)
+	many.Machine.MaxMemory = 8<<30 + 1
 	making := base
 	making.Slots = &Slots{MemoryFD: 9, Share: true}
+	making.Machine.MaxMemory = 8 << 30
 	making.Disks = []Disk{{Serial: "l0", ReadOnly: true, FD: 10}, {Serial: "rw", FD: 11}}
 	making.TapFDs = []int{12}
 	restored := network

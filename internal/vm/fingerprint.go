@@ -14,7 +14,7 @@ import (
 // and QEMU are is not in it.
 func Fingerprint(m shimapi.Machine) (string, error) {
 	l := Layout{
-		Machine: shimapi.Machine{Accel: m.Accel, Cmdline: m.Cmdline, Memory: 1 << 30, CPUs: 1},
+		Machine: shimapi.Machine{Accel: m.Accel, Cmdline: m.Cmdline, Memory: 1 << 30, MaxMemory: m.MaxMemory, CPUs: 1},
 		TapFDs:  []int{0}, Slots: &Slots{Share: true}, Kernel: "kernel", Initramfs: "initramfs",
 	}
 	firmware := ""

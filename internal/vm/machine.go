@@ -56,6 +56,7 @@ type Machine struct {
 	session *yamux.Session
 	task    *guestTask
 	report  shimapi.MachineReport
+	grown   growth
 
 	closing  atomic.Bool // an end of QEMU is what was asked for
 	finished chan struct{}

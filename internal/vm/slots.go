@@ -46,13 +46,12 @@ const machineType = "q35,usb=off,smbus=off,sata=off,vmport=off,hpet=off"
 
 // memoryArgs chooses the machine and what its memory is.
 func (l Layout) memoryArgs() []string {
-	size := strconv.FormatInt(mebibytes(l.Machine.Memory), 10) + "M"
 	if l.Slots == nil {
-		return []string{"-machine", machineType, "-m", size}
+		return []string{"-machine", machineType, "-m", memorySize(l.Machine)}
 	}
 	args := []string{
-		"-machine", machineType + ",memory-backend=mem", "-m", size,
-		"-object", fmt.Sprintf("memory-backend-file,id=mem,size=%s,mem-path=/proc/self/fd/%d,share=%s", size, l.Slots.MemoryFD, onOff(l.Slots.Share)),
+		"-machine", machineType + ",memory-backend=mem", "-m", memorySize(l.Machine),
+		"-object", fmt.Sprintf("memory-backend-file,id=mem,size=%dM,mem-path=/proc/self/fd/%d,share=%s", mebibytes(l.Machine.Memory), l.Slots.MemoryFD, onOff(l.Slots.Share)),
 	}
 	if l.Slots.Incoming {
 		args = append(args, "-incoming", "defer")

@@ -311,7 +311,11 @@ func (t *guestTask) CloseIO(ctx context.Context, req *taskAPI.CloseIORequest) (*
 	return forward(ctx, t, t.client.CloseIO, req)
 }
 
-// Update changes limits inside the guest; the machine itself keeps its size.
+// Update changes limits inside the guest, after the machine has grown to what
+// its annotation asks for.
 func (t *guestTask) Update(ctx context.Context, req *taskAPI.UpdateTaskRequest) (*emptypb.Empty, error) {
+	if err := t.machine.growFor(ctx, req.Annotations); err != nil {
+		return nil, err
+	}
 	return forward(ctx, t, t.client.Update, req)
 }

@@ -30,12 +30,14 @@ type wanted struct {
 // it goes on with what it can while others are loaded. First the port that
 // carries the link to the host, then sockets and the network, then disks. The
 // checksums are those that erofs and ext4 ask the crypto layer for by name: a
-// guest has no modprobe that could answer.
+// guest has no modprobe that could answer. Last what
+// gives the host back memory that is free.
 var modules = []wanted{
 	{name: "virtio_pci"}, {name: "virtio_console"},
 	{name: "unix", optional: true}, {name: "virtio_net"}, {name: "ipv6", optional: true}, {name: "af_packet", optional: true},
 	{name: "crc32c_generic", optional: true}, {name: "crc32c_cryptoapi", optional: true},
 	{name: "virtio_blk"}, {name: "erofs"}, {name: "ext4"}, {name: "overlay"},
+	{name: "virtio_balloon", optional: true},
 }
 
 // Module is one kernel module, ready to be loaded.
