@@ -10,20 +10,25 @@ import (
 	"io"
 	"log"
 	"os"
+	"path/filepath"
 
 	"bothy/internal/executor"
 	"bothy/internal/guest"
 	"bothy/internal/shim"
+	"bothy/internal/shimapi"
 	"bothy/internal/version"
 )
 
 const usage = `usage: containerd-shim-bothy-v2 serve -id ID -bundle DIR
        containerd-shim-bothy-v2 pool
        containerd-shim-bothy-v2 delete -id ID -bundle DIR -state DIR
+       containerd-shim-bothy-v2 filter -bundle DIR -filters DIR
+       containerd-shim-bothy-v2 practice
        containerd-shim-bothy-v2 version
 
 serve and pool are started by bothyd, with the sockets open; delete cleans up after a
-shim that was killed.
+shim that was killed; filter writes the compiled seccomp filter of a bundle; practice
+is what a virtual machine runs before its container.
 `
 
 // errUsage ends the program with the usage text.
@@ -63,6 +68,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	id := flags.String("id", "", "")
 	bundle := flags.String("bundle", "", "")
 	state := flags.String("state", "", "")
+	filters := flags.String("filters", "", "")
 	if err := flags.Parse(args[1:]); err != nil || flags.NArg() > 0 {
 		return errUsage
 	}
@@ -73,6 +79,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return shim.ServePool(ctx, version.Version)
 	case "delete":
 		return shim.Delete(ctx, *id, *bundle, *state)
+	case "filter":
+		return writeFilter(ctx, *bundle, *filters, out)
+	case "practice":
+		_, err := fmt.Fprintln(out, "ready")
+		return err
 	case "version":
 		_, err := fmt.Fprintln(out, version.Version)
 		return err
@@ -80,4 +91,22 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("serving containerd itself isn't there yet: bothyd starts this program")
 	}
 	return errUsage
+}
+
+// writeFilter writes the compiled filter of a bundle's spec, which the directory
+// filters keeps: the engine has no compiler of its own.
+func writeFilter(ctx context.Context, bundle, filters string, out io.Writer) error {
+	if !filepath.IsAbs(bundle) || !filepath.IsAbs(filters) {
+		return errUsage
+	}
+	spec, err := os.ReadFile(filepath.Join(bundle, shimapi.SpecFile))
+	if err != nil {
+		return err
+	}
+	filter, err := executor.Filter(ctx, filters, spec)
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(filter)
+	return err
 }
