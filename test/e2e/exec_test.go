@@ -6,8 +6,10 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // sleeper starts a container that does nothing but run; args are further
@@ -109,6 +111,23 @@ func TestExecDetached(t *testing.T) {
 	})
 }
 
+// keepResizing tells a CLI of its terminal's size until stop is called: one that
+// changes before it listens is lost to it.
+func keepResizing(cmd *exec.Cmd) (stop func()) {
+	tick, ended := time.NewTicker(50*time.Millisecond), make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-tick.C:
+				_ = cmd.Process.Signal(unix.SIGWINCH)
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() { tick.Stop(); close(ended) }
+}
+
 func TestExecTerminal(t *testing.T) {
 	inBothHomes(t, func(t *testing.T, e *engine, home string) {
 		name := "exectty-" + home
@@ -135,7 +154,9 @@ func TestExecTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		say("while [ \"$(stty size)\" != '40 120' ]; do sleep 0.1; done; echo resi''zed\r")
+		stop := keepResizing(cmd)
 		screen.await(t, "resized")
+		stop()
 		say("sh -c 'trap \"echo caught; exit\" INT; echo armed$((1+1)); while :; do sleep 0.1; done'\r")
 		screen.await(t, "armed2")
 		say("\x03")
