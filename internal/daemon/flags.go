@@ -54,7 +54,7 @@ func (c *Config) bind(f *pflag.FlagSet) {
 	f.StringVar(&c.VMAccel, "vm-accel", c.VMAccel, "Accelerator of virtual machines: kvm, tcg (default: probed)")
 	f.Var(&c.VMDiskSize, "vm-disk-size", "Size of a virtual machine's writable disk")
 	f.Var(&c.VMMemory, "vm-memory", "Memory of a virtual machine whose container has no --memory (default: 2GiB, at most half of the host's)")
-	f.IntVar(&c.VMCPUs, "vm-cpus", c.VMCPUs, "CPUs of a virtual machine whose container has no --cpus (default: the host's)")
+	f.IntVar(&c.VMCPUs, "vm-cpus", c.VMCPUs, "CPUs of a virtual machine (default: the host's)")
 }
 
 // Set reads a size; see Size.

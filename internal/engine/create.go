@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -80,7 +79,7 @@ func (s *Containers) settle(ctx context.Context, req engineapi.CreateRequest) (r
 	if err := spec.Refuse(home, req.Config, &host, req.Networking); err != nil {
 		return rec, nil, err
 	}
-	if err := spec.FitCPUs(&host.Resources, runtime.NumCPU()); err != nil {
+	if err := spec.FitCPUs(&host.Resources, s.opts.cpus(home)); err != nil {
 		return rec, nil, err
 	}
 	s.completeHost(&host, home)

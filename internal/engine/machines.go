@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/moby/moby/api/types/container"
-
 	"bothy/internal/engineapi"
 	"bothy/internal/shimapi"
 	"bothy/internal/spec"
@@ -22,11 +20,6 @@ import (
 )
 
 const (
-	// machineAllowance is what a virtual machine has beyond its container's
-	// memory limit, for its kernel and the executor in it.
-	machineAllowance = 160 << 20
-	// leastMachineMemory is the smallest machine that is made.
-	leastMachineMemory = 256 << 20
 	// bootTimeout bounds a machine's way to its first word: generous, because
 	// without KVM and on a busy host a boot takes ten times as long.
 	bootTimeout = 60 * time.Second
@@ -40,7 +33,9 @@ const (
 type machines struct {
 	opts     Options
 	cacheDir string
-	log      *slog.Logger
+	// hostMemory is the host's memory in bytes.
+	hostMemory int64
+	log        *slog.Logger
 
 	mu    sync.Mutex
 	found *machineParts // nil until looked for successfully
@@ -53,10 +48,11 @@ type machineParts struct {
 	image     string // of the kernel: what is booted
 	accel     accel.Result
 	initramfs string
+	maxMemory int64 // bytes: what one can grow to while it runs
 }
 
 func newMachines(opts Options) *machines {
-	return &machines{opts: opts, cacheDir: filepath.Join(opts.DataRoot, "vm"), log: opts.Log}
+	return &machines{opts: opts, cacheDir: filepath.Join(opts.DataRoot, "vm"), hostMemory: hostMemory(), log: opts.Log}
 }
 
 // parts finds kernel, accelerator and initramfs. What was found is remembered,
@@ -102,7 +98,7 @@ func (m *machines) look(ctx context.Context) (machineParts, error) {
 	if p.initramfs, err = initramfs.Cached(ctx, m.cacheDir, p.kernel, m.opts.Shim); err != nil {
 		return p, err
 	}
-	p.image = m.image(ctx, p)
+	p.image, p.maxMemory = m.image(ctx, p), m.maxMemory()
 	return p, nil
 }
 
@@ -171,6 +167,7 @@ func (m *machines) prepare(ctx context.Context, c *ctr, rec record) (*shimapi.Ma
 			Kernel:      p.image,
 			Initramfs:   p.initramfs,
 			Memory:      memory,
+			MaxMemory:   p.maxMemory,
 			CPUs:        cpus,
 			UID:         uid,
 			GID:         uid,
@@ -181,29 +178,6 @@ func (m *machines) prepare(ctx context.Context, c *ctr, rec record) (*shimapi.Ma
 			Memory:      memory,
 			CPUs:        cpus,
 		}, nil
-}
-
-// size gives a machine's memory in bytes and its CPUs: what the container may
-// use, and the allowance.
-func (m *machines) size(r container.Resources) (memory int64, cpus int) {
-	memory = r.Memory
-	if memory == 0 {
-		memory = m.opts.VM.Memory
-	}
-	const mib = 1 << 20
-	memory = max((memory+machineAllowance+mib-1)/mib*mib, leastMachineMemory)
-	cpus = m.opts.VM.CPUs
-	switch {
-	case r.NanoCPUs > 0:
-		cpus = int((r.NanoCPUs + 1e9 - 1) / 1e9)
-	case r.CPUQuota > 0:
-		period := r.CPUPeriod
-		if period == 0 {
-			period = 100_000
-		}
-		cpus = int((r.CPUQuota + period - 1) / period)
-	}
-	return memory, max(cpus, 1)
 }
 
 // makeDisk makes the container's writable disk. It is sparse, and made whole or

@@ -62,8 +62,8 @@ type VMOptions struct {
 	KernelRoots []string
 	Accel       string // "kvm", "tcg"; "": probed
 	DiskSize    int64  // of the writable disk, which is sparse; 0: 10 GB
-	Memory      int64  // for containers without a limit; 0: 2 GiB, at most half of the host's
-	CPUs        int    // for containers without --cpus; 0: the host's
+	Memory      int64  // of one whose container has no limit; 0: 2 GiB, at most half of the host's
+	CPUs        int    // of each; 0: the host's
 }
 
 // withDefaults fills in what is not set and finds the shim program.

@@ -65,21 +65,40 @@ overlay overlay at "" lowerdir=l/1:l/0,upperdir=rw/upper,workdir=rw/work`; got !
 
 func TestMachineSize(t *testing.T) {
 	t.Parallel()
-	m := &machines{opts: Options{VM: VMOptions{Memory: 2 << 30, CPUs: 4}}}
-	for _, tc := range []struct {
-		r      container.Resources
-		memory int64
-		cpus   int
-	}{
-		{container.Resources{}, 2<<30 + machineAllowance, 4},
-		{container.Resources{Memory: 128 << 20, NanoCPUs: 5e8}, 128<<20 + machineAllowance, 1},
-		{container.Resources{Memory: 6 << 20, NanoCPUs: 15e8}, leastMachineMemory, 2},
-		{container.Resources{Memory: 1<<30 + 1, CPUQuota: 250_000}, 1<<30 + 1<<20 + machineAllowance, 3},
-		{container.Resources{CPUQuota: 50_000, CPUPeriod: 25_000}, 2<<30 + machineAllowance, 2},
+	m := &machines{opts: Options{VM: VMOptions{Memory: 2 * gibibyte, CPUs: 4}}, hostMemory: 24*gibibyte + 5}
+	for _, tc := range []struct{ limit, memory int64 }{
+		{0, 2 * gibibyte},
+		{6 * mebibyte, leastMachineMemory},
+		{128 * mebibyte, 384 * mebibyte},
+		{256 * mebibyte, 512 * mebibyte},
+		{512 * mebibyte, 768 * mebibyte},
+		{gibibyte, gibibyte + gibibyte/4},
+		{gibibyte + 1, gibibyte + gibibyte/4},
+		{2 * gibibyte, 2*gibibyte + gibibyte/2},
+		{16 * gibibyte, 20 * gibibyte},
+		{100 * gibibyte, 24 * gibibyte},
 	} {
-		if memory, cpus := m.size(tc.r); memory != tc.memory || cpus != tc.cpus {
-			t.Errorf("%+v: %d and %d, want %d and %d", tc.r, memory, cpus, tc.memory, tc.cpus)
+		r := container.Resources{Memory: tc.limit, NanoCPUs: 5e8}
+		if memory, cpus := m.size(r); memory != tc.memory || cpus != 4 {
+			t.Errorf("%d MiB: %d MiB and %d CPUs, want %d MiB and 4", tc.limit/mebibyte, memory/mebibyte, cpus, tc.memory/mebibyte)
 		}
+	}
+}
+
+// TestMachineShapes: a machine has at most half of its memory more than it
+// needs, and there are few sizes.
+func TestMachineShapes(t *testing.T) {
+	t.Parallel()
+	shapes := map[int64]bool{}
+	for need := int64(leastMachineMemory); need < 64*gibibyte; need += 7 * mebibyte {
+		shape := machineShape(need)
+		if shape < need || shape > need+need/2 || shape%(128*mebibyte) != 0 || machineShape(shape) != shape {
+			t.Errorf("%d MiB become %d", need/mebibyte, shape/mebibyte)
+		}
+		shapes[shape] = true
+	}
+	if len(shapes) > 30 {
+		t.Errorf("%d sizes", len(shapes))
 	}
 }
 

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"encoding/json"
-	"runtime"
 	"strconv"
 	"time"
 
@@ -55,7 +54,7 @@ func (s *Containers) update(ctx context.Context, c *ctr, change container.Update
 	if rec.HostConfig, err = spec.Update(rec.Home, rec.HostConfig, change); err != nil {
 		return err
 	}
-	if err := spec.FitCPUs(&rec.HostConfig.Resources, runtime.NumCPU()); err != nil {
+	if err := spec.FitCPUs(&rec.HostConfig.Resources, s.opts.cpus(rec.Home)); err != nil {
 		return err
 	}
 	if err := s.files.saveRecord(rec); err != nil {
