@@ -15,7 +15,7 @@ func TestUpdate(t *testing.T) {
 		fill := []string{"exec", name, "dd", "if=/dev/zero", "of=/t/x", "bs=1M", "count=600"}
 		e.bothy(t, "update", "-m", "800m", "--memory-swap", "800m", "--cpus", "0.5", "--pids-limit", "-1", name)
 		e.bothy(t, fill...)
-		if got := e.bothy(t, "exec", name, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.1 & done; cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null"); !strings.HasPrefix(got, "50000") {
+		if got := e.bothy(t, "exec", name, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.1 & done; cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || true"); !strings.HasPrefix(got, "50000") {
 			t.Errorf("processor time %q", got)
 		}
 		r := e.run(t, "", "bothy", "update", "-m", "900m", name)
