@@ -106,11 +106,17 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	}
 	p.setPid(resp.Pid)
 	go s.follow(t, p)
-	for _, file := range s.network { // a tap has to go with its machine
+	s.closeNetwork()
+	return t, resp, nil
+}
+
+// closeNetwork lets go of what the container's home has by now: a tap has to go
+// with its machine.
+func (s *service) closeNetwork() {
+	for _, file := range s.network {
 		_ = file.Close()
 	}
 	s.network = nil
-	return t, resp, nil
 }
 
 // discard ends a task that has no processes any more.

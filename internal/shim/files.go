@@ -119,11 +119,12 @@ func (s *service) createFiles(ctx context.Context, req *taskAPI.CreateTaskReques
 	if opts.Machine != nil {
 		make = machineOfFiles
 	}
-	o := homeOptions{id: s.id, bundle: s.bundle, rootfs: req.Rootfs, machine: opts.Machine, streams: streams{t}}
+	o := homeOptions{id: s.id, bundle: s.bundle, rootfs: req.Rootfs, machine: opts.Machine, network: s.network, streams: streams{t}}
 	var err error
 	if t.home, err = make(ctx, o, opts.Files); err != nil {
 		return nil, nil, fmt.Errorf("opening the files of container %s: %w", s.id, err)
 	}
+	s.closeNetwork()
 	t.filesOnly = newFilesOnly(func() {
 		if s.endFiles() {
 			s.stop()
@@ -171,15 +172,15 @@ func processFiles(_ context.Context, o homeOptions, files *shimapi.FilesOptions)
 	}, nil
 }
 
-// machineOfFiles boots a machine that does nothing but serve a container's files.
+// machineOfFiles starts a machine that does nothing but serve a container's files.
 func machineOfFiles(ctx context.Context, o homeOptions, files *shimapi.FilesOptions) (*home, error) {
 	group, err := machineGroup(o.bundle, o.id)
 	if err != nil {
 		return nil, err
 	}
-	machine, err := vm.Boot(ctx, vm.Config{
-		ID: o.id, Bundle: o.bundle, Machine: *o.machine, Rootfs: o.rootfs, Streams: o.streams, Started: group.Apply,
-	})
+	config := vm.Config{ID: o.id, Bundle: o.bundle, Machine: *o.machine, Rootfs: o.rootfs, Streams: o.streams, Started: group.Apply}
+	config.Taps, config.Template = splitFiles(o.machine, o.network)
+	machine, err := vm.Boot(ctx, config)
 	if err != nil {
 		return nil, errors.Join(err, group.Destroy())
 	}
