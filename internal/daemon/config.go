@@ -45,13 +45,14 @@ type Config struct {
 	LogDriver          string            `json:"log-driver"`
 	LogOptions         map[string]string `json:"log-opts"`
 
-	Shim       string `json:"shim"` // the shim program; "": beside bothyd, then on PATH
-	VMKernel   string `json:"vm-kernel"`
-	VMQEMU     string `json:"vm-qemu"`
-	VMAccel    string `json:"vm-accel"`     // kvm, tcg; "": probed
-	VMDiskSize Size   `json:"vm-disk-size"` // of a VM's writable disk
-	VMMemory   Size   `json:"vm-memory"`    // of a VM whose container has no limit; 0: the engine's choice
-	VMCPUs     int    `json:"vm-cpus"`      // likewise
+	Shim        string `json:"shim"` // the shim program; "": beside bothyd, then on PATH
+	VMKernel    string `json:"vm-kernel"`
+	VMQEMU      string `json:"vm-qemu"`
+	VMAccel     string `json:"vm-accel"`     // kvm, tcg; "": probed
+	VMDiskSize  Size   `json:"vm-disk-size"` // of a VM's writable disk
+	VMMemory    Size   `json:"vm-memory"`    // of a VM whose container has no limit; 0: the engine's choice
+	VMCPUs      int    `json:"vm-cpus"`      // likewise
+	VMTemplates bool   `json:"vm-templates"` // VMs go on from templates
 }
 
 // AddressPool is a range that networks get their subnets from.
@@ -82,6 +83,8 @@ func Defaults() Config {
 		Bridge:     "bothy0",
 		LogDriver:  "json-file",
 		VMDiskSize: 10 * units.GB,
+
+		VMTemplates: true,
 	}
 }
 

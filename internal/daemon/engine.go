@@ -66,12 +66,13 @@ func (c *Config) engineOptions() (engine.Options, error) {
 		CgroupParent:       c.CgroupParent,
 		Trace:              c.Trace,
 		VM: engine.VMOptions{
-			QEMU:     c.VMQEMU,
-			Kernel:   c.VMKernel,
-			Accel:    c.VMAccel,
-			DiskSize: int64(c.VMDiskSize),
-			Memory:   int64(c.VMMemory),
-			CPUs:     c.VMCPUs,
+			QEMU:      c.VMQEMU,
+			Kernel:    c.VMKernel,
+			Accel:     c.VMAccel,
+			DiskSize:  int64(c.VMDiskSize),
+			Memory:    int64(c.VMMemory),
+			CPUs:      c.VMCPUs,
+			Templates: c.VMTemplates,
 		},
 	}, nil
 }

@@ -130,6 +130,9 @@ func merge(cfg *container.Config, img *image.Image) (*container.Config, error) {
 	return spec.Merge(cfg, &own.Config)
 }
 
+// defaultShmSize is the size of /dev/shm in bytes, as docker has it.
+const defaultShmSize = 64 << 20
+
 // completeHost writes the engine's defaults into host, so that inspect shows
 // what holds.
 func (s *Containers) completeHost(host *container.HostConfig, home spec.Home) {
@@ -153,7 +156,7 @@ func (s *Containers) completeHost(host *container.HostConfig, home spec.Home) {
 		host.Runtime = defaultRuntime
 	}
 	if host.ShmSize == 0 {
-		host.ShmSize = 64 << 20
+		host.ShmSize = defaultShmSize
 	}
 	if host.IpcMode == "" {
 		host.IpcMode = container.IPCModePrivate

@@ -73,6 +73,11 @@ func Open(ctx context.Context, opts Options) (_ *Engine, err error) {
 		return nil, err
 	}
 	e.Networks = &Networks{store: networks, containers: e.Containers}
+	if opts.VM.Templates {
+		if err := e.Containers.starter.machines.openTemplates(e.Containers.ctx); err != nil {
+			return nil, err
+		}
+	}
 	images.SetUsers(e.Containers.imagesInUse)
 	e.Containers.cleaning.Go(e.Containers.collect) // what a crash left
 	e.System.warnings = networks.Warnings
@@ -131,6 +136,7 @@ func (e *Engine) stop() {
 	e.close()
 	e.Containers.watchers.Wait()
 	e.Containers.cleaning.Wait()
+	e.Containers.starter.machines.close()
 	for _, c := range e.Containers.index.all() {
 		c.letGo()
 	}

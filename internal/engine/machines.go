@@ -11,10 +11,7 @@ import (
 	"time"
 
 	"bothy/internal/engineapi"
-	"bothy/internal/shimapi"
-	"bothy/internal/spec"
 	"bothy/internal/vm/accel"
-	"bothy/internal/vm/ext4"
 	"bothy/internal/vm/initramfs"
 	"bothy/internal/vm/kernel"
 )
@@ -36,10 +33,12 @@ type machines struct {
 	// hostMemory is the host's memory in bytes.
 	hostMemory int64
 	log        *slog.Logger
+	templates  *templates // nil: there are to be none
 
-	mu    sync.Mutex
-	found *machineParts // nil until looked for successfully
-	why   error         // of the last look that failed
+	mu         sync.Mutex
+	found      *machineParts // nil until looked for successfully
+	why        error         // of the last look that failed
+	shapeKnown hostShape     // see shape
 }
 
 // machineParts is what all machines of a host have in common.
@@ -149,64 +148,6 @@ func (m *machines) missing() string {
 	return "being probed"
 }
 
-// prepare makes the container's disk, if it has none yet, and describes its
-// machine.
-func (m *machines) prepare(ctx context.Context, c *ctr, rec record) (*shimapi.Machine, *machineStatus, error) {
-	p, err := m.parts(ctx)
-	if err != nil {
-		return nil, nil, diskError(fmt.Errorf("starting container %s in a virtual machine: %w", rec.Name, err))
-	}
-	if err := m.makeDisk(c, rec); err != nil {
-		return nil, nil, err
-	}
-	memory, cpus := m.size(rec.HostConfig.Resources)
-	uid := machineUser(rec.ID)
-	return &shimapi.Machine{
-			QEMU:        p.accel.QEMU,
-			Accel:       p.accel.Accel,
-			Kernel:      p.image,
-			Initramfs:   p.initramfs,
-			Memory:      memory,
-			MaxMemory:   p.maxMemory,
-			CPUs:        cpus,
-			UID:         uid,
-			GID:         uid,
-			BootTimeout: bootTimeout,
-		}, &machineStatus{
-			Accelerator: p.accel.Accel,
-			Kernel:      p.kernel.Version,
-			Memory:      memory,
-			CPUs:        cpus,
-		}, nil
-}
-
-// makeDisk makes the container's writable disk. It is sparse, and made whole or
-// not at all.
-func (m *machines) makeDisk(c *ctr, rec record) error {
-	path := filepath.Join(c.dir, diskFile)
-	if _, err := os.Stat(path); err == nil {
-		return nil
-	}
-	size, err := spec.StorageSize(rec.HostConfig.StorageOpt)
-	if err != nil {
-		return err
-	}
-	if size == 0 {
-		size = m.opts.VM.DiskSize
-	}
-	tmp := path + ".tmp"
-	_ = os.Remove(tmp)
-	err = ext4.Create(tmp, size)
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
-		return storeError("making the disk of", c.id, err)
-	}
-	return nil
-}
-
 // machineUser gives the user and group id that a container's QEMU runs as.
 func machineUser(id string) uint32 {
 	bits, err := strconv.ParseUint(id[:7], 16, 32)
@@ -225,5 +166,6 @@ func (m *machines) lookAhead(ctx context.Context) {
 		m.log.Info("no virtual machines can be started", "reason", err)
 	default:
 		m.log.Info("virtual machines", "accelerator", p.accel.String(), "kernel", p.kernel.Version, "qemu", p.accel.QEMU)
+		m.takeUpTemplates(ctx, p)
 	}
 }

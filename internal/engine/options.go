@@ -64,6 +64,7 @@ type VMOptions struct {
 	DiskSize    int64  // of the writable disk, which is sparse; 0: 10 GB
 	Memory      int64  // of one whose container has no limit; 0: 2 GiB, at most half of the host's
 	CPUs        int    // of each; 0: the host's
+	Templates   bool   // machines go on from templates, which are made when first needed
 }
 
 // withDefaults fills in what is not set and finds the shim program.

@@ -64,4 +64,7 @@ type machineStatus struct {
 	Kernel      string `json:"kernel"` // the version
 	Memory      int64  `json:"memory"` // bytes
 	CPUs        int    `json:"cpus"`
+	Start       string `json:"start,omitempty"`    // "booted", "restored" (from its template) or "pooled"
+	Reason      string `json:"reason,omitempty"`   // why it was booted, if it was not to be
+	Template    string `json:"template,omitempty"` // digest of the one that it goes on from, or should have
 }

@@ -82,7 +82,7 @@ func (s *Containers) adopt(ctx context.Context, c *ctr, r *run) error {
 	}
 	c.connectPending(ctx, r.task) // those who came during the start
 	rec, _ := c.snapshot()
-	s.emit(events.ActionStart, rec)
+	s.emit(events.ActionStart, rec, r.machine.attributes()...)
 	c.trace.Mark(traceName, "recorded")
 	s.watch(c, r.task)
 	return nil
@@ -130,6 +130,7 @@ func (s *starter) start(ctx context.Context, c *ctr, rec record) (_ *run, err er
 
 	undo.add(func(context.Context) { _ = os.RemoveAll(s.bundle(c.id)) })
 	p, err := s.prepare(ctx, c, rec, clock)
+	defer s.machines.done(p.plan)
 	if p.endpoint != nil {
 		defer p.closeFiles()
 		undo.add(func(ctx context.Context) { s.detach(ctx, c.id) })
@@ -143,6 +144,9 @@ func (s *starter) start(ctx context.Context, c *ctr, rec record) (_ *run, err er
 	}
 	if err := s.create(ctx, c, rec, p, t); err != nil {
 		return nil, err
+	}
+	if p.machineStatus != nil {
+		p.machineStatus.report(s.bundle(c.id))
 	}
 	r := &run{task: t, machine: p.machineStatus}
 	clock.lap("create")
@@ -181,6 +185,7 @@ func startText(err error) error {
 type prepared struct {
 	task          task // nil: it was not started
 	rootfs        []*types.Mount
+	plan          *machinePlan // nil in the process home
 	machine       *shimapi.Machine
 	machineStatus *machineStatus
 	endpoint      *network.Endpoint // nil: none
@@ -208,6 +213,11 @@ func (s *starter) prepare(ctx context.Context, c *ctr, rec record, clock *stopwa
 	if err := os.MkdirAll(s.bundle(c.id), 0o710); err != nil {
 		return p, storeError("starting", c.id, err)
 	}
+	if rec.Home == spec.VM {
+		if p.plan, err = s.machines.plan(ctx, rec); err != nil {
+			return p, err
+		}
+	}
 	type spawned struct {
 		task task
 		err  error
@@ -218,7 +228,7 @@ func (s *starter) prepare(ctx context.Context, c *ctr, rec record, clock *stopwa
 		e, err := s.attach(ctx, rec)
 		attached <- e
 		if shim.err = err; err == nil {
-			shim.task, shim.err = s.spawn(ctx, c, e)
+			shim.task, shim.err = s.spawn(ctx, c, e, p.plan)
 		}
 		up <- shim
 	}()
@@ -248,10 +258,12 @@ func (s *starter) prepare(ctx context.Context, c *ctr, rec record, clock *stopwa
 	return p, s.writeSpec(c, rec, p, files)
 }
 
-// spawn starts the shim with the network's files.
-func (s *starter) spawn(ctx context.Context, c *ctr, e *network.Endpoint) (task, error) {
+// spawn starts the shim with the network's files and those of the machine.
+func (s *starter) spawn(ctx context.Context, c *ctr, e *network.Endpoint, plan *machinePlan) (_ task, err error) {
 	opts := s.shimOptions(c)
-	opts.Network = prepared{endpoint: e}.files()
+	if opts.Network, err = plan.files(prepared{endpoint: e}.files(), machineUser(c.id)); err != nil {
+		return nil, err
+	}
 	return s.shims.Start(ctx, opts)
 }
 
@@ -267,7 +279,7 @@ func (s *starter) layOut(ctx context.Context, c *ctr, rec record, p *prepared) e
 		return err
 	}
 	if vm {
-		p.machine, p.machineStatus, err = s.machines.prepare(ctx, c, rec)
+		p.machine, p.machineStatus, err = s.machines.prepare(c, rec, p.plan)
 		return err
 	}
 	if !s.host.erofs {
@@ -286,7 +298,7 @@ func (s *starter) create(ctx context.Context, c *ctr, rec record, p prepared, t 
 		StdinOnce: rec.Config.StdinOnce,
 		Ephemeral: rec.HostConfig.AutoRemove,
 		NetNS:     rec.Home == spec.Process && len(p.files()) > 0,
-		Filters:   filepath.Join(s.opts.ExecRoot, "filters"),
+		Filters:   filtersDir(s.opts),
 		Machine:   p.machine,
 		Trace:     s.tracing(c.trace),
 	})

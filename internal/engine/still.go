@@ -208,12 +208,20 @@ func (s *starter) openFiles(ctx context.Context, c *ctr, rec record) (_ task, er
 	if err := os.MkdirAll(bundle, 0o710); err != nil {
 		return nil, storeError("opening the files of", c.id, err)
 	}
-	options, err := s.filesOptions(ctx, c, rec)
+	var plan *machinePlan
+	if rec.Home == spec.VM {
+		if plan, err = s.machines.planFiles(ctx, rec); err != nil {
+			_ = os.RemoveAll(bundle)
+			return nil, err
+		}
+		defer plan.close()
+	}
+	options, err := s.filesOptions(c, rec, plan)
 	if err != nil {
 		_ = os.RemoveAll(bundle)
 		return nil, err
 	}
-	t, err := s.shims.Start(ctx, s.shimOptions(c))
+	t, err := s.spawn(ctx, c, nil, plan)
 	if err != nil {
 		_ = os.RemoveAll(bundle)
 		return nil, err
@@ -232,15 +240,14 @@ func (s *starter) openFiles(ctx context.Context, c *ctr, rec record) (_ task, er
 
 // filesOptions makes what the shim needs beside the layers: the cgroup's path,
 // in a spec that says nothing else, and the options of its Create.
-func (s *starter) filesOptions(ctx context.Context, c *ctr, rec record) ([]byte, error) {
+func (s *starter) filesOptions(c *ctr, rec record, plan *machinePlan) ([]byte, error) {
 	o := shimapi.CreateOptions{Version: shimapi.Version, StateDir: c.dir, Log: shimapi.LogOptions{Driver: "none"}}
 	o.Files = &shimapi.FilesOptions{ReadOnly: rec.HostConfig.ReadonlyRootfs}
 	if rec.Home == spec.VM {
 		var err error
-		if o.Machine, _, err = s.machines.prepare(ctx, c, rec); err != nil {
+		if o.Machine, _, err = s.machines.prepare(c, rec, plan); err != nil {
 			return nil, err
 		}
-		o.Machine.Memory, o.Machine.CPUs = leastMachineMemory, 1
 	} else {
 		binds, err := fileBinds(c, rec)
 		if err != nil {

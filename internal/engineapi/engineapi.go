@@ -97,4 +97,7 @@ type Machine struct {
 	Kernel      string // the release
 	Memory      int64  // bytes
 	CPUs        int
+	Start       string // "booted", "restored" (from its template) or "pooled" (it had been waiting)
+	Reason      string // why it was booted, if it was not to be
+	Template    string // digest of the one that it goes on from, or should have; "": none
 }
