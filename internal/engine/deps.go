@@ -30,6 +30,8 @@ type shims interface {
 	Start(ctx context.Context, opts shimclient.Options) (task, error)
 	Dial(ctx context.Context, bundle string) (task, error)
 	Cleanup(ctx context.Context, opts shimclient.Options) error
+	// Stir says that a process is about to be started on this host.
+	Stir()
 }
 
 // programShims runs the shim program.
@@ -60,6 +62,8 @@ func (programShims) Dial(ctx context.Context, bundle string) (task, error) {
 func (programShims) Cleanup(ctx context.Context, opts shimclient.Options) error {
 	return shimclient.Cleanup(ctx, opts)
 }
+
+func (programShims) Stir() { shimclient.Stir() }
 
 func (t programTask) Attach(ctx context.Context, req shimapi.AttachRequest) (shimclient.Conn, bool, error) {
 	return t.client.Attach(ctx, req)

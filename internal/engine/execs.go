@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/term"
+
+	"bothy/internal/spec"
 )
 
 // resizeTimeout bounds the wait of a resize for the start; docker's.
@@ -39,6 +41,9 @@ func (x *Execs) CreateExec(_ context.Context, ref string, req container.ExecCrea
 	rec, _ := c.snapshot()
 	if req.User == "" {
 		req.User = rec.Config.User
+	}
+	if rec.Home == spec.Process { // whoever prepares a process is about to start it
+		x.containers.starter.shims.Stir()
 	}
 	e := newExecution(newID(), c, req, keys)
 	x.containers.execs.add(e)

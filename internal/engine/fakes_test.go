@@ -167,6 +167,8 @@ func (f *fakeShims) Cleanup(_ context.Context, o shimclient.Options) error {
 	return nil
 }
 
+func (f *fakeShims) Stir() {}
+
 func (f *fakeShims) at(bundle string) *fakeShim {
 	f.mu.Lock()
 	defer f.mu.Unlock()

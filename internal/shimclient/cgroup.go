@@ -33,6 +33,10 @@ func stirCgroups() {
 	}
 }
 
+// Stir does the same for a process that is about to be started in a container
+// of a shim that runs. It does not wait.
+func Stir() { go stirCgroups() }
+
 // procsFiles are the files to which a process of the cgroups that
 // /proc/self/cgroup lists may have its pid written, in either version.
 func procsFiles(root string, own []byte) []string {
