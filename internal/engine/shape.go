@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bothy/internal/shimapi"
 	"bothy/internal/vm"
 	"bothy/internal/vm/cache"
@@ -33,8 +35,14 @@ const versionTimeout = 10 * time.Second
 // same.
 func lookAtShape(ctx context.Context, p machineParts, known hostShape) (hostShape, error) {
 	var looked strings.Builder
-	for _, path := range []string{p.image, p.initramfs, p.accel.QEMU} {
+	for _, path := range []string{p.kernel.Image, p.accel.QEMU} {
 		if err := cache.Identify(&looked, path); err != nil {
+			return hostShape{}, err
+		}
+	}
+	// Each use of these changes their times, none their contents.
+	for _, path := range []string{p.image, p.initramfs} {
+		if err := identifyCached(&looked, path); err != nil {
 			return hostShape{}, err
 		}
 	}
@@ -59,6 +67,16 @@ func lookAtShape(ctx context.Context, p machineParts, known hostShape) (hostShap
 	}
 	s.host.Processor, err = processor("/proc/cpuinfo")
 	return s, err
+}
+
+// identifyCached writes the identity of a file that is only ever replaced.
+func identifyCached(w io.Writer, path string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	_, err := fmt.Fprintf(w, "%q %d %d %d\n", path, st.Dev, st.Ino, st.Size)
+	return err
 }
 
 func digestOf(text string) string {
