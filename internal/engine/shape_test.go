@@ -34,9 +34,11 @@ func TestShapeChangesWithItsParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(p *machineParts) error{
-		"kernel":      func(p *machineParts) error { return os.WriteFile(p.image, []byte("other"), 0o600) },
-		"initramfs":   func(p *machineParts) error { return os.WriteFile(p.initramfs, []byte("other"), 0o600) },
-		"QEMU":        func(p *machineParts) error { return os.WriteFile(p.accel.QEMU, []byte("#!/bin/sh\necho emulator 8\n"), 0o755) },
+		"kernel":    func(p *machineParts) error { return os.WriteFile(p.image, []byte("other"), 0o600) },
+		"initramfs": func(p *machineParts) error { return os.WriteFile(p.initramfs, []byte("other"), 0o600) },
+		"QEMU": func(p *machineParts) error {
+			return os.WriteFile(p.accel.QEMU, []byte("#!/bin/sh\necho emulator 8\n"), 0o755)
+		},
 		"accelerator": func(p *machineParts) error { p.accel.Accel = accel.KVM; return nil },
 		"memory":      func(p *machineParts) error { p.maxMemory *= 2; return nil },
 	} {
