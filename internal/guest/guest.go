@@ -59,7 +59,7 @@ func Main() {
 
 // guest is the machine as PID 1 sees it.
 type guest struct {
-	trace   tracer
+	trace   *tracer
 	session *yamux.Session
 	disks   *disks
 	task    *task
@@ -119,12 +119,13 @@ func (g *guest) loadModules() (*modules, error) {
 // prepare makes the task service.
 func (g *guest) prepare(u *uevents, m *modules) error {
 	g.disks = &disks{uevents: u, modules: m}
-	networks := &networks{uevents: u, modules: m, trace: &g.trace}
+	networks := &networks{uevents: u, modules: m, trace: g.trace}
 	resolve := (&disks{uevents: u, modules: m}).resolve
 	service, err := executor.New(executor.Options{
 		Root:         executorRoot,
 		Filters:      filtersDir,
 		Streams:      streams{g.session},
+		Trace:        g.trace.mark,
 		Reaper:       executor.NewReaper(),
 		ResolveMount: resolve,
 		Mounted: func(id string) error {
@@ -135,7 +136,7 @@ func (g *guest) prepare(u *uevents, m *modules) error {
 	if err != nil {
 		return err
 	}
-	g.task = newTask(service, &g.trace, networks)
+	g.task = newTask(service, g.trace, networks, streams{g.session})
 	g.files = newFiles(service, resolve)
 	return nil
 }

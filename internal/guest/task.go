@@ -32,6 +32,7 @@ type task struct {
 	*executor.Service
 	trace    *tracer
 	networks *networks
+	streams  streams
 
 	done     chan struct{} // closed by Shutdown
 	doneOnce sync.Once
@@ -40,8 +41,8 @@ type task struct {
 	prepared map[string]bool // ids of the containers whose bundle and network are there
 }
 
-func newTask(s *executor.Service, t *tracer, n *networks) *task {
-	return &task{Service: s, trace: t, networks: n, done: make(chan struct{}), prepared: map[string]bool{}}
+func newTask(s *executor.Service, t *tracer, n *networks, host streams) *task {
+	return &task{Service: s, trace: t, networks: n, streams: host, done: make(chan struct{}), prepared: map[string]bool{}}
 }
 
 // Create applies the GuestOptions that come with the request and creates the
@@ -60,7 +61,7 @@ func (t *task) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*tas
 }
 
 func (t *task) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
-	inner, err := t.prepare(req)
+	inner, err := t.prepare(ctx, req)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("preparing the guest of %s: %w", req.ID, err))
 	}
@@ -101,6 +102,7 @@ func (t *task) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAPI.S
 func (t *task) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.WaitResponse, error) {
 	resp, err := t.Service.Wait(ctx, req)
 	t.trace.mark("exited")
+	t.trace.end()
 	return resp, err
 }
 
@@ -125,10 +127,14 @@ func (t *task) Shutdown(context.Context, *taskAPI.ShutdownRequest) (*emptypb.Emp
 
 // prepare makes the bundle, begins to set up the network, and returns the
 // request that the executor understands.
-func (t *task) prepare(req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskRequest, error) {
+func (t *task) prepare(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskRequest, error) {
 	o, err := guestOptions(req)
 	if err != nil {
 		return nil, err
+	}
+	if o.Trace {
+		t.trace.tell(ctx, t.streams)
+		t.trace.mark("create called")
 	}
 	if err := setClock(o.Time); err != nil {
 		return nil, err

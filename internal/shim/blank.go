@@ -114,7 +114,7 @@ func (m *pooledMachine) take(ctx context.Context, o homeOptions) (*home, error) 
 	filter := compileFilter(ctx, o)
 	err = m.Assign(ctx, vm.Assignment{
 		ID: o.id, Bundle: o.bundle, Machine: *o.machine, Rootfs: o.rootfs, Streams: o.streams,
-		Filter: func() []byte { return <-filter },
+		Filter: func() []byte { return <-filter }, Trace: guestTrace(o.trace),
 	})
 	if err == nil {
 		err = writeReport(o.bundle, m.Report())

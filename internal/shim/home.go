@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
@@ -101,6 +102,7 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 		Filter:  func() []byte { return <-filter },
 		Started: group.Apply,
 	}
+	config.Trace = guestTrace(o.trace)
 	config.Taps, config.Template = splitFiles(o.machine, o.network)
 	machine, err := vm.Boot(ctx, config)
 	if err != nil {
@@ -111,6 +113,14 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil
+}
+
+// guestTrace adds what a guest tells of its start to a time line, if there is one.
+func guestTrace(t *trace.Timeline) func(at time.Duration, phase string) {
+	if t == nil {
+		return nil
+	}
+	return func(at time.Duration, phase string) { t.MarkAt(at, "guest", phase) }
 }
 
 // splitFiles tells taps and template apart in what a machine's network files and

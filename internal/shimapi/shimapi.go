@@ -178,10 +178,17 @@ type GuestOptions struct {
 	NewNetNS   bool            `json:"newNetNS,omitempty"`
 	Time       time.Time       `json:"time"`    // the host's clock
 	Entropy    []byte          `json:"entropy"` // 32 bytes for the guest's random generator
+	// Trace makes the guest open the output stream TraceStream and write a line
+	// after each phase of the start: microseconds since its kernel's start, a
+	// space, the phase's name.
+	Trace bool `json:"trace,omitempty"`
 	// Filter is the spec's seccomp filter as the executor has compiled it; none
 	// makes the guest compile it.
 	Filter []byte `json:"filter,omitempty"`
 }
+
+// TraceStream names the stream that GuestOptions.Trace asks for.
+const TraceStream = "trace"
 
 // File is a file that the guest writes and bind-mounts where the spec has a
 // mount whose source is HostPath.

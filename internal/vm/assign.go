@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/errdefs"
@@ -21,7 +22,8 @@ type Assignment struct {
 	Machine shimapi.Machine
 	Rootfs  []*types.Mount
 	Streams Streams
-	Filter  func() []byte // see Config
+	Filter  func() []byte                        // see Config
+	Trace   func(at time.Duration, phase string) // see Config
 }
 
 // Assign gives a machine that went on from a template, and that has practised
@@ -64,9 +66,10 @@ func (m *Machine) assign(ctx context.Context, a Assignment) error {
 		return err
 	}
 	m.serials = serials(disks)
-	m.task.exchange.setStreams(a.Streams)
+	m.task.exchange.setStreams(a.Streams, a.Trace)
 	m.config.ID, m.config.Bundle, m.config.Rootfs = a.ID, a.Bundle, a.Rootfs
 	m.config.Machine, m.config.Streams, m.config.Filter = a.Machine, a.Streams, a.Filter
+	m.config.Trace = a.Trace
 	m.report.Pooled = true
 	return nil
 }

@@ -57,6 +57,7 @@ func (m *Machine) guestOptions(bundle string) (*shimapi.GuestOptions, error) {
 		Interfaces: m.guestInterfaces(),
 		NewNetNS:   hasNetworkNamespace(spec),
 		Entropy:    make([]byte, entropySize),
+		Trace:      m.config.Trace != nil,
 	}
 	if m.config.Filter != nil {
 		o.Filter = m.config.Filter()

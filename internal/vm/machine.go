@@ -41,6 +41,9 @@ type Config struct {
 	// Started, if not nil, is called with QEMU's process id before the guest
 	// boots, to put it where it belongs. Its error ends the boot.
 	Started func(pid int) error
+	// Trace, if not nil, is told of each phase of the start in the guest, with the
+	// time as package trace has it.
+	Trace func(at time.Duration, phase string)
 	// Template, if not nil, is what the machine goes on from. If it cannot, it
 	// boots; see Report. The files stay the caller's.
 	Template *Template

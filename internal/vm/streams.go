@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/yamux"
 
+	"bothy/internal/shimapi"
 	"bothy/internal/vm/link"
 )
 
@@ -36,14 +37,21 @@ type stdio struct {
 type exchange struct {
 	mu        sync.Mutex // guards what follows
 	streams   Streams
+	trace     func(at time.Duration, phase string) // nil: nobody asks
 	announced map[link.Header]*stdio
 }
 
 // setStreams changes what streams opened from now on connect to.
-func (x *exchange) setStreams(s Streams) {
+func (x *exchange) setStreams(s Streams, trace func(at time.Duration, phase string)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.streams = s
+	x.streams, x.trace = s, trace
+}
+
+func (x *exchange) hostTrace() func(at time.Duration, phase string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.trace
 }
 
 func (x *exchange) hostStreams() Streams {
@@ -155,6 +163,10 @@ func (x *exchange) serve(h link.Header, s *stdio, stream *yamux.Stream) {
 // output copies a guest's output. What the host's side does not take any more is
 // dropped, so that the guest's process never waits for nobody.
 func (x *exchange) output(name string, stream io.Reader) {
+	if tell := x.hostTrace(); name == shimapi.TraceStream && tell != nil {
+		readTrace(stream, tell)
+		return
+	}
 	out, err := x.hostStreams().OpenOutput(context.Background(), name)
 	if err == nil {
 		_, err = io.Copy(out, stream)

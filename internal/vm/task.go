@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"bothy/internal/shimapi"
 	"bothy/internal/vm/link"
 )
 
@@ -71,7 +72,7 @@ func newGuestTask(m *Machine, session *yamux.Session) (*guestTask, error) {
 		stream:   stream,
 		conn:     conn,
 		client:   taskAPI.NewTTRPCTaskClient(conn),
-		exchange: &exchange{streams: m.config.Streams, announced: map[link.Header]*stdio{}},
+		exchange: &exchange{streams: m.config.Streams, trace: m.config.Trace, announced: map[link.Header]*stdio{}},
 		stdio:    map[processKey]*stdio{},
 	}
 	go t.exchange.accept(session, m.giveUp)
@@ -209,6 +210,9 @@ func (t *guestTask) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) 
 	}
 	if err := t.announce(req.ID, "", req.Stdin, req.Stdout, req.Stderr); err != nil {
 		return nil, err
+	}
+	if t.machine.config.Trace != nil {
+		t.exchange.announce("", shimapi.TraceStream, "")
 	}
 	resp, err := forward(ctx, t, t.client.Create, inner)
 	if err != nil {
