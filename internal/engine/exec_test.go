@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -227,22 +228,51 @@ func TestExecOutputInTheOtherForm(t *testing.T) {
 	}
 }
 
-func TestExecIsGoneAfterARestartOfTheEngine(t *testing.T) {
+func TestExecOutlivesTheEngine(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.create("web", container.HostConfig{})
-	r.start("web")
-	id := r.exec(container.ExecCreateRequest{Cmd: []string{"ls"}})
-	if err := r.StartExec(t.Context(), id, engineapi.ExecStart{Detach: true}); err != nil {
+	id := r.create("web", container.HostConfig{})
+	shim := r.start("web")
+	start := func() string {
+		id := r.exec(container.ExecCreateRequest{Cmd: []string{"ls", "-l"}, User: "app"})
+		if err := r.StartExec(t.Context(), id, engineapi.ExecStart{Detach: true}); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	prepared, live, ended, lost := r.exec(container.ExecCreateRequest{Cmd: []string{"ls"}}), start(), start(), start()
+	r.crash()
+	shim.exec(ended).end(4)
+	shim.mu.Lock()
+	delete(shim.execs, lost)
+	shim.mu.Unlock()
+	r.open()
+	if resp := r.inspectExec(live); !resp.Running || resp.Pid != 8 || resp.ProcessConfig.User != "app" || len(resp.ProcessConfig.Arguments) != 1 {
+		t.Errorf("one that runs: %+v", resp)
+	}
+	e, err := r.Containers.execs.find(ended)
+	if err != nil {
 		t.Fatal(err)
 	}
-	r.restart()
-	if _, err := r.InspectExec(t.Context(), id); !errdefs.IsNotFound(err) {
-		t.Errorf("after a restart: %v", err)
+	<-e.done
+	if resp := r.inspectExec(ended); resp.Running || *resp.ExitCode != 4 {
+		t.Errorf("one that ended meanwhile: %+v", resp)
 	}
-	if st := r.state("web"); !st.Running {
-		t.Errorf("the container: %+v", st)
+	for _, id := range []string{prepared, lost} {
+		if _, err := r.InspectExec(t.Context(), id); !errdefs.IsNotFound(err) {
+			t.Errorf("one that is nowhere: %v", err)
+		}
 	}
+	if e, err = r.Containers.execs.find(live); err != nil {
+		t.Fatal(err)
+	}
+	shim.exec(live).end(0)
+	<-e.done
+	r.crash() // waits for what is behind the end
+	if left, _ := filepath.Glob(filepath.Join(r.starter.bundle(id), execsDir, "*")); len(left) != 0 {
+		t.Errorf("left on record: %v", left)
+	}
+	r.open()
 }
 
 func TestRegistryForgetsOldExecutions(t *testing.T) {

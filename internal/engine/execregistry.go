@@ -17,8 +17,8 @@ const (
 	execSlack = 200
 )
 
-// execRegistry finds executions. It does not outlive the engine: a process that
-// does is the container's, and ends with it.
+// execRegistry finds executions. Of an engine that is no more, the next one
+// finds those that run; see execFile.
 type execRegistry struct {
 	mu      sync.Mutex
 	all     map[string]*execution

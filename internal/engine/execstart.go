@@ -99,6 +99,9 @@ func (x *Execs) launch(ctx context.Context, e *execution, t task, joined bool) (
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), execTimeout)
 	defer cancel()
 	made := false
+	if err := x.keep(e); err != nil {
+		return nil, errors.Join(err, e.failed(exitNotExecutable))
+	}
 	defer func() {
 		if err == nil {
 			return
@@ -110,6 +113,8 @@ func (x *Execs) launch(ctx context.Context, e *execution, t task, joined bool) (
 		var code int
 		if code, err = execFailure(err); made {
 			x.forget(ctx, e, t)
+		} else {
+			x.drop(e)
 		}
 		if ferr := e.failed(code); ferr != nil {
 			x.containers.log.Error("recording a process that was not started", "container", e.c.id, "exec", e.id, "error", ferr)
@@ -188,13 +193,12 @@ func (x *Execs) watch(e *execution, t task) {
 		x.containers.log.Error("recording the end of a process", "container", e.c.id, "exec", e.id, "error", err)
 	}
 	x.emit(e, events.ActionExecDie, "exitCode", strconv.Itoa(code))
-	if err == nil {
-		x.containers.watchers.Go(func() { x.forget(ctx, e, t) })
-	}
+	x.containers.watchers.Go(func() { x.forget(ctx, e, t) })
 }
 
 // forget has the shim forget a process that has ended or never started.
 func (x *Execs) forget(ctx context.Context, e *execution, t task) {
+	defer x.drop(e)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), execDeleteTimeout)
 	defer cancel()
 	if _, err := t.Delete(ctx, &taskAPI.DeleteRequest{ID: e.c.id, ExecID: e.id}); err != nil {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -84,6 +85,19 @@ func (t fakeTask) ResizePty(_ context.Context, req *taskAPI.ResizePtyRequest) (*
 		e.size = [2]uint32{req.Height, req.Width}
 	}
 	return &emptypb.Empty{}, nil
+}
+
+func (t fakeTask) stateOfExec(id string) (*taskAPI.StateResponse, error) {
+	e := t.exec(id)
+	if e == nil {
+		return nil, errdefs.ErrNotFound
+	}
+	select {
+	case <-e.exited:
+		return &taskAPI.StateResponse{Status: tasktypes.Status_STOPPED, Pid: 8}, nil
+	default:
+		return &taskAPI.StateResponse{Status: tasktypes.Status_RUNNING, Pid: 8}, nil
+	}
 }
 
 // end is the end of the process after its last output.

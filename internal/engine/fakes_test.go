@@ -230,7 +230,10 @@ func (t fakeTask) Start(_ context.Context, req *taskAPI.StartRequest) (*taskAPI.
 	return &taskAPI.StartResponse{Pid: 7}, nil
 }
 
-func (t fakeTask) State(context.Context, *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
+func (t fakeTask) State(_ context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
+	if req.ExecID != "" {
+		return t.stateOfExec(req.ExecID)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	st := tasktypes.Status_CREATED

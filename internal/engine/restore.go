@@ -118,6 +118,7 @@ func (s *Containers) rejoin(ctx context.Context, c *ctr) bool {
 		return false
 	}
 	s.takeUp(c, t, state)
+	(&Execs{containers: s}).rejoin(ctx, c, t)
 	return true
 }
 

@@ -223,3 +223,56 @@ func TestExecEndsWithItsContainer(t *testing.T) {
 		}
 	})
 }
+
+// bothyd is killed while commands run and end: the next one knows of those that
+// run, and how they end.
+func TestExecOutlivesTheEngine(t *testing.T) {
+	t.Parallel()
+	theEngine(t)
+	e := ownEngine(t)
+	e.bothy(t, "import", sampleImage("busybox"), "busybox")
+	for _, home := range homes {
+		e.bothy(t, "run", "-d", "--name", home, "--isolation", home, "busybox", "sleep", "1000")
+		e.bothy(t, "exec", home, "mkfifo", "/go")
+		e.bothy(t, "exec", "-d", home, "sh", "-c", "read x </go; exit 7")
+	}
+	execOf := func(home string) string {
+		ids := strings.Trim(e.bothy(t, "inspect", "-f", "{{.ExecIDs}}", home), "[]")
+		if len(ids) != 64 {
+			t.Fatalf("%s: the executions are %q", home, ids)
+		}
+		return ids
+	}
+	running := map[string]string{}
+	for _, home := range homes {
+		running[home] = execOf(home)
+	}
+	if err := e.signal(unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	since := time.Now()
+	if err := e.start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, home := range homes {
+		if got := execOf(home); got != running[home] {
+			t.Errorf("%s: after the kill %s runs, before %s", home, got, running[home])
+		}
+		e.bothy(t, "exec", home, "sh", "-c", "echo x >/go")
+	}
+	for _, home := range homes {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		events := e.command(ctx, "bothy", "events", "--since", since.Format(time.RFC3339Nano), "--filter", "event=exec_die", "--filter", "container="+home,
+			"--format", "{{.Actor.Attributes.execID}} {{.Actor.Attributes.exitCode}}")
+		out, err := events.StdoutPipe()
+		if err == nil {
+			err = events.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		newScreen(out).await(t, running[home]+" 7")
+		cancel()
+		_ = events.Wait()
+	}
+}
