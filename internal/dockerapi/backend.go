@@ -7,6 +7,7 @@ import (
 
 	"bothy/internal/engineapi"
 
+	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
@@ -56,6 +57,13 @@ type Networks interface {
 type Machines interface {
 	// ContainerMachine gives nil for a container that has none now.
 	ContainerMachine(ctx context.Context, ref string) (*engineapi.Machine, error)
+}
+
+// Disk tells what takes how much disk. It is asked for separately, as Networks is.
+type Disk interface {
+	DiskUsage(ctx context.Context, req engineapi.DiskUsageRequest) (*engineapi.DiskUsage, error)
+	// PruneBuildCache removes what is made again when it is needed.
+	PruneBuildCache(ctx context.Context, req engineapi.BuildCachePrune) (*build.CachePruneReport, error)
 }
 
 // Images is the engine's image side. A ref is what a user typed: a name, a

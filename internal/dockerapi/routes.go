@@ -17,7 +17,7 @@ func (s *Server) table() []route {
 		{method: "GET", path: "/version", handle: s.versionInfo},
 		{method: "GET", path: "/info", handle: s.info},
 		{method: "GET", path: "/events", handle: s.streaming(s.events)},
-		{method: "GET", path: "/system/df", handle: notYet("tell what takes how much disk space (system df)")},
+		{method: "GET", path: "/system/df", handle: s.systemDF},
 		{method: "POST", path: "/auth", handle: s.login},
 
 		{method: "GET", path: "/images/json", handle: s.listImages},
@@ -86,7 +86,7 @@ func (s *Server) table() []route {
 		{method: "DELETE", path: "/volumes/{name}", handle: noVolume},
 
 		{method: "POST", path: "/build", handle: notYet("build images: build elsewhere, and load or import the result")},
-		{method: "POST", path: "/build/prune", handle: notYet("build images")},
+		{method: "POST", path: "/build/prune", handle: s.pruneBuildCache},
 		{method: "POST", path: "/build/cancel", handle: notYet("build images")},
 		{method: "POST", path: "/session", handle: notYet("build images: build elsewhere, and load or import the result")},
 		{method: "POST", path: "/grpc", handle: notYet("build images: build elsewhere, and load or import the result")},
