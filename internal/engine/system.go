@@ -168,11 +168,15 @@ func (s *System) driverStatus() [][2]string {
 		reason := s.containers.starter.machines.missing()
 		return append(rows, [2]string{"VM", reason})
 	}
+	templates := "off"
+	if t := s.containers.starter.machines.templates; t != nil {
+		templates = t.describe()
+	}
 	return append(rows,
 		[2]string{"VM accelerator", p.accel.String()},
 		[2]string{"VM kernel", p.kernel.Version},
 		[2]string{"VM emulator", p.accel.QEMU},
-		[2]string{"VM pool", s.containers.starter.pool.String()},
+		[2]string{"VM templates", templates},
 	)
 }
 
