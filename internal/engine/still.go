@@ -227,7 +227,7 @@ func (s *starter) openFiles(ctx context.Context, c *ctr, rec record) (_ task, er
 		return nil, err
 	}
 	_, err = t.Create(ctx, &taskAPI.CreateTaskRequest{
-		ID: c.id, Bundle: bundle, Rootfs: rootfs(rec.Home == spec.VM, false, rec.Layers, c.dir),
+		ID: c.id, Bundle: bundle, Rootfs: rootfs(rec.Home == spec.VM, rec.HostConfig.AutoRemove, rec.Layers, c.dir),
 		Options: &anypb.Any{TypeUrl: shimapi.CreateOptionsURL, Value: options},
 	})
 	if err != nil {

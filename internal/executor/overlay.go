@@ -57,6 +57,9 @@ func mountOverlay(bundle, target string, o options) (*overlayDirs, error) {
 		if err := d.makeUpper(bundle); err != nil {
 			return nil, err
 		}
+		if err := d.forgetVolatile(bundle); err != nil {
+			return nil, err
+		}
 	}
 	return &d, d.mount(bundle, target, o.flags)
 }
