@@ -44,6 +44,10 @@ func parseOverlay(o options) (overlayDirs, error) {
 	return d, nil
 }
 
+// selfContained keeps all of a changed file in the writable side, whatever the
+// kernel's defaults: so an image layer can be made of that.
+var selfContained = []string{"redirect_dir=off", "metacopy=off"}
+
 // mountOverlay mounts an overlay. Its directories are given to the kernel
 // relative to the bundle, in which a thread of our own stands for that: so the
 // names of 127 layers fit in the page that mount(2) takes. Where they don't
@@ -60,6 +64,7 @@ func mountOverlay(bundle, target string, o options) (*overlayDirs, error) {
 		if err := d.forgetVolatile(bundle); err != nil {
 			return nil, err
 		}
+		d.rest = append(d.rest, selfContained...)
 	}
 	return &d, d.mount(bundle, target, o.flags)
 }
