@@ -110,6 +110,7 @@ func Args(l Layout) ([]string, error) {
 		"-chardev", fmt.Sprintf("socket,id=link,fd=%d", l.LinkFD),
 		"-device", "virtserialport,bus=serial.0,nr=1,chardev=link,name="+link.PortName,
 	)
+	args = append(args, "-device", "virtio-balloon-pci,id=balloon,free-page-reporting=on,"+bus.next())
 	if l.Slots != nil {
 		return append(args, l.slotArgs(&bus)...), nil
 	}
@@ -124,7 +125,7 @@ func Args(l Layout) ([]string, error) {
 
 // devices is the number of PCI functions that the machine's devices take.
 func (l Layout) devices() int {
-	n := 1 + len(l.Disks) + len(l.TapFDs)
+	n := 2 + len(l.Disks) + len(l.TapFDs)
 	if l.Slots != nil {
 		n += slotDevices // more than it takes: some are among the others
 	}

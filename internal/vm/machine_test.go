@@ -2,6 +2,7 @@ package vm_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -38,6 +39,7 @@ type parts struct {
 	found                      kernel.Kernel
 	kernel, initramfs, busybox string // paths; kernel is the image of found
 	applets                    []string
+	memory                     int64 // of machines, in bytes; 0: 256 MiB
 }
 
 // findParts skips the test if something is missing.
@@ -109,7 +111,7 @@ func (p parts) config(t testing.TB, s vm.Streams) vm.Config {
 		Streams: s,
 		Machine: shimapi.Machine{
 			QEMU: "/usr/bin/qemu-system-x86_64", Accel: "tcg", Kernel: p.kernel, Initramfs: p.initramfs,
-			Cmdline: os.Getenv("BOTHY_TEST_CMDLINE"), Memory: 256 << 20, CPUs: 2, UID: 64001, GID: 64001, BootTimeout: bootTimeout,
+			Cmdline: os.Getenv("BOTHY_TEST_CMDLINE"), Memory: cmp.Or(p.memory, 256<<20), CPUs: 2, UID: 64001, GID: 64001, BootTimeout: bootTimeout,
 		},
 		Rootfs: []*types.Mount{
 			{Type: "erofs", Source: p.layer(t, bundle, "base"), Target: "l/0"},

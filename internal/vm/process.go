@@ -38,6 +38,7 @@ type program struct {
 	groups   []uint32
 	files    []*os.File // its descriptors from 3 on
 	boot     []string   // files that it opens again by their descriptors
+	memory   *os.File   // a template's memory, which is the machine's own until it writes; nil: none
 }
 
 // startProcess starts QEMU as user and group of its own, in empty network, IPC
@@ -63,13 +64,17 @@ func startProcess(q program) (*process, error) {
 	started := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		err := q.prepareThread()
+		holes, err := q.prepareThread()
+		defer holes.close()
 		if err == nil {
 			err = cmd.Start()
 		}
 		started <- err
 		if err != nil {
 			return
+		}
+		if holes != nil {
+			go holes.answer()
 		}
 		_ = cmd.Wait() // its meaning is in cmd.ProcessState
 		p.state = cmd.ProcessState
@@ -84,15 +89,27 @@ func startProcess(q program) (*process, error) {
 }
 
 // prepareThread takes from the calling thread what QEMU is not to have, and from
-// all of this process's children descriptors that nobody has meant for them.
-func (q program) prepareThread() error {
+// all of this process's children descriptors that nobody has meant for them. It
+// returns what QEMU will ask before it punches holes, nil if that is nobody's
+// business or the kernel cannot do it: see CanGiveBack.
+func (q program) prepareThread() (*holes, error) {
 	if err := unix.CloseRange(firstFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("closing descriptors: %w", err)
+		return nil, fmt.Errorf("closing descriptors: %w", err)
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return err
+		return nil, err
 	}
-	return confine(q.path, q.boot...)
+	if err := confine(q.path, q.boot...); err != nil {
+		return nil, err
+	}
+	if q.memory == nil {
+		return nil, nil
+	}
+	h, err := listenForHoles(q.memory)
+	if err != nil {
+		return nil, nil // it keeps its memory
+	}
+	return h, nil
 }
 
 // killed says whether a signal ended QEMU. Only valid after done.

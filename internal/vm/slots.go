@@ -31,8 +31,8 @@ const (
 // SlotMAC is the address of the network interface that is a slot.
 const SlotMAC = "02:00:00:00:00:01"
 
-// slotDevices counts the slots, the balloon among them.
-const slotDevices = 2 + 2 + LayerSlots
+// slotDevices counts the slots.
+const slotDevices = 1 + 2 + LayerSlots
 
 // Sizes in bytes that empty slots appear to have. The guest remembers them: a
 // file system in a slot may be smaller, not larger.
@@ -62,8 +62,7 @@ func (l Layout) memoryArgs() []string {
 // slotArgs describes the slots, filled as far as the machine has something for
 // them, and after them the rest of its devices.
 func (l Layout) slotArgs(bus *pci) []string {
-	args := []string{"-device", "virtio-balloon-pci,id=balloon,free-page-reporting=on," + bus.next()}
-	args = append(args, nicArgs(0, l.TapFDs[0], SlotMAC, bus)...)
+	args := nicArgs(0, l.TapFDs[0], SlotMAC, bus)
 	for i, serial := range diskSlots() {
 		at := slices.IndexFunc(l.Disks, func(d Disk) bool { return d.Serial == serial })
 		if at >= 0 {

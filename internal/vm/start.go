@@ -91,10 +91,14 @@ func (m *Machine) start(how arrangement) (s sockets, err error) {
 	}
 	opened = append(opened, log)
 	machine := m.config.Machine
-	m.process, err = startProcess(program{
+	program := program{
 		path: machine.QEMU, args: args, uid: machine.UID, gid: machine.GID, groups: kvmGroups(machine.Accel),
 		files: h.files, boot: []string{machine.Kernel, machine.Initramfs},
-	})
+	}
+	if how.state != nil {
+		program.memory = how.memory
+	}
+	m.process, err = startProcess(program)
 	if err != nil {
 		return s, err
 	}
