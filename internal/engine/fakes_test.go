@@ -118,6 +118,7 @@ type fakeShims struct {
 	ending chan struct{}
 	live   map[string]*fakeShim
 	swept  []string // bundles that Cleanup was called for
+	files  string   // the directory that is every container's root
 }
 
 type fakeShim struct {
@@ -191,6 +192,9 @@ func (t fakeTask) Close() error          { return nil }
 func (t fakeTask) Attach(_ context.Context, req shimapi.AttachRequest) (shimclient.Conn, bool, error) {
 	if req.ExecID != "" {
 		return t.attachExec(req.ExecID)
+	}
+	if req.Files {
+		return t.attachFiles()
 	}
 	client, server := net.Pipe()
 	t.mu.Lock()
