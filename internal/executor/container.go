@@ -113,7 +113,7 @@ func (c *container) launch(ctx context.Context, p *process) error {
 	})
 	if err != nil {
 		st.abandon()
-		return startError(err, "starting %s", p.what)
+		return c.crowdedError(p, startError(err, "starting %s", p.what))
 	}
 	if p == c.init {
 		c.options.mark("first process up to its exec")

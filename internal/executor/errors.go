@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -109,13 +110,15 @@ func startError(err error, format string, args ...any) error {
 	}
 	kind := kindOf(err)
 	if !errors.Is(err, os.ErrNotExist) { // a missing file on our side is no fault of the image
-		for _, f := range userFaults {
-			if strings.Contains(text, f) {
-				kind = errdefs.ErrInvalidArgument
-			}
+		if namesUserFault(text) {
+			kind = errdefs.ErrInvalidArgument
 		}
 	}
 	return &taskError{kind: kind, text: fmt.Sprintf(format, args...) + ": " + text, cause: err}
+}
+
+func namesUserFault(text string) bool {
+	return slices.ContainsFunc(userFaults, func(f string) bool { return strings.Contains(text, f) })
 }
 
 // startExitStatus is the exit status of a process that could not be started,

@@ -20,6 +20,7 @@ func native(err error) error {
 		codes.AlreadyExists:      errdefs.ErrAlreadyExists,
 		codes.FailedPrecondition: errdefs.ErrFailedPrecondition,
 		codes.Unimplemented:      errdefs.ErrNotImplemented,
+		codes.ResourceExhausted:  errdefs.ErrResourceExhausted,
 		codes.Internal:           errdefs.ErrInternal,
 	}
 	if kind, ok := kinds[status.Code(err)]; ok {

@@ -7,6 +7,7 @@ import (
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	apitask "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
 var execCases = map[string]func(*testing.T, *env){
@@ -17,6 +18,7 @@ var execCases = map[string]func(*testing.T, *env){
 	"ExecUser":     testExecUser,
 	"ExecTerminal": testExecTerminal,
 	"ExecMoves":    testExecMoves,
+	"ExecCrowded":  testExecCrowded,
 }
 
 func testExec(t *testing.T, e *env) {
@@ -133,4 +135,23 @@ func testExecMoves(t *testing.T, e *env) {
 	wantError(t, err, errdefs.ErrNotFound, "process already finished")
 	_, err = k.Service().Start(k.ctx, &taskapi.StartRequest{ID: k.id, ExecID: "x"})
 	wantError(t, err, errdefs.ErrFailedPrecondition, "stopped")
+}
+
+// The kernel lets a process into a full group, but no further thread of it: it
+// may have all that it needs by then, or not.
+func testExecCrowded(t *testing.T, e *env) {
+	limit := int64(6)
+	k := e.run(script("for i in 1 2 3 4; do sleep 1000 & done; echo ready; cat"), func(s *specs.Spec) {
+		s.Linux.Resources.Pids = &specs.LinuxPids{Limit: &limit}
+	})
+	k.out.expect(t, "ready")
+	x, err := k.tryExec("one", shell("exit 3"))
+	if err != nil {
+		wantError(t, err, errdefs.ErrResourceExhausted, "of the 6 processes")
+	} else if got := x.wait(); got != 3 {
+		t.Errorf("exit status %d", got)
+	}
+	if got := k.status(""); got != apitask.Status_RUNNING {
+		t.Errorf("the container is %v", got)
+	}
 }
