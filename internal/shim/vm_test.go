@@ -161,8 +161,8 @@ func TestDeleteAfterKilledShimOfMachine(t *testing.T) {
 	b := newBox(t)
 	b.create(inMachine(t, b), script("exec sleep 1000"))
 	b.start()
-	if rss := settled(t, b.client.Pid); rss > maxResident {
-		t.Errorf("the shim of a sleeping container has %d bytes resident, at most %d are allowed", rss, maxResident)
+	if rss := settled(t, b.client.Pid, maxOfMachine); rss > maxOfMachine {
+		t.Errorf("the shim of a sleeping container has %d bytes resident, at most %d are allowed", rss, maxOfMachine)
 	} else {
 		t.Logf("resident %d bytes", rss)
 	}
