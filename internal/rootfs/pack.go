@@ -37,10 +37,7 @@ func newPacker(ctx context.Context, w io.Writer) *packer {
 func (t tree) pack(ctx context.Context, w io.Writer, abs string, handle *os.File, st unix.Stat_t) error {
 	p := newPacker(ctx, w)
 	name := path.Base(abs)
-	if len(abs) >= 2 && abs[len(abs)-2:] == "/." {
-		name = "."
-	}
-	if abs == "/" { // docker's own form, which its clients rebase
+	if name == "/" { // docker's own form, which its clients rebase
 		name = ""
 	}
 	if err := p.tree(handle, name, st, 0); err != nil {

@@ -168,8 +168,13 @@ func TestPackFollowsDockersNames(t *testing.T) {
 			t.Errorf("%s: got\n%swant\n%s", path, got, want)
 		}
 	}
-	if got, want := first(read(t, connect(t, dirs{view: root + "/top"}), Request{Op: OpPack, Path: "/"})), "/ 5  \n/only/ 5  \n/only/f 0  3\n"; got != want {
-		t.Errorf("/: got\n%swant\n%s", got, want)
+	for path, want := range map[string]string{
+		"/": "/ 5  \n/only/ 5  \n/only/f 0  3\n", ".": "./ 5  \n./only/ 5  \n./only/f 0  3\n", "./": "./ 5  \n./only/ 5  \n./only/f 0  3\n",
+		"/./": "./ 5  \n./only/ 5  \n./only/f 0  3\n", "//": "/ 5  \n/only/ 5  \n/only/f 0  3\n", "..": "/ 5  \n/only/ 5  \n/only/f 0  3\n",
+	} {
+		if got := first(read(t, connect(t, dirs{view: root + "/top"}), Request{Op: OpPack, Path: path})); got != want {
+			t.Errorf("%s: got\n%swant\n%s", path, got, want)
+		}
 	}
 	if got, want := first(read(t, connect(t, dirs{root: root + "/top"}), Request{Op: OpExport})), "only/ 5  \nonly/f 0  3\n"; got != want {
 		t.Errorf("export: got\n%swant\n%s", got, want)

@@ -37,9 +37,6 @@ func (t tree) lookup(abs string) (*os.File, unix.Stat_t, error) {
 // describe is what is told of a file that lookup has found at abs.
 func (t tree) describe(abs string, st *unix.Stat_t) (*Stat, error) {
 	s := &Stat{Name: path.Base(abs), Size: st.Size, Mode: fileMode(st.Mode), Mtime: time.Unix(st.Mtim.Unix())}
-	if base := len(abs) - 2; base >= 0 && abs[base:] == "/." {
-		s.Name = "."
-	}
 	if !isLink(st) {
 		return s, nil
 	}

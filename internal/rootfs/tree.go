@@ -142,16 +142,14 @@ func isReg(st *unix.Stat_t) bool  { return st.Mode&unix.S_IFMT == unix.S_IFREG }
 func isLink(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFLNK }
 
 // absolute gives a path from outside as an absolute one that keeps what it ends
-// with: a slash or "/." say that a directory's content is meant.
+// with, as docker does: a slash or "." say that a directory's content is meant.
 func absolute(name string) string {
 	abs := path.Join("/", name)
-	switch {
-	case strings.HasSuffix(name, "/.") || name == ".":
-		if abs != "/" {
-			return abs + "/."
-		}
-	case strings.HasSuffix(name, "/") && abs != "/":
-		return abs + "/"
+	if path.Base(name) == "." {
+		abs = strings.TrimSuffix(abs, "/") + "/."
+	}
+	if strings.HasSuffix(name, "/") && !strings.HasSuffix(abs, "/") {
+		abs += "/"
 	}
 	return abs
 }
