@@ -86,6 +86,19 @@ func parse(args []string) (settings, error) {
 	return s, err
 }
 
+// warnOfLoad says so where others use the machine: ratios bear that, limits in
+// milliseconds do not.
+func warnOfLoad() {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return
+	}
+	var load float64
+	if _, err := fmt.Sscan(string(text), &load); err == nil && load > 1 {
+		fmt.Fprintf(os.Stderr, "bench: this machine is busy (load %.1f): times will be too long\n", load)
+	}
+}
+
 // bench runs the sections and prints what they found. Where it is interrupted,
 // it prints what was found by then.
 func bench(ctx context.Context, s settings) error {
@@ -94,6 +107,7 @@ func bench(ctx context.Context, s settings) error {
 		return err
 	}
 	defer l.close()
+	warnOfLoad()
 	report := report{}
 	for _, each := range sections() {
 		if !s.sections.MatchString(each.name) || ctx.Err() != nil {
