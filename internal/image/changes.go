@@ -57,9 +57,9 @@ func changes() map[string]change {
 		"LABEL":       changeLabel,
 		"ONBUILD":     changeOnbuild,
 		"STOPSIGNAL": func(c *dockerspec.DockerOCIImageConfig, rest string) error {
-			return oneWord(&c.StopSignal, rest)
+			return oneWord(c, &c.StopSignal, rest)
 		},
-		"USER": func(c *dockerspec.DockerOCIImageConfig, rest string) error { return oneWord(&c.User, rest) },
+		"USER": func(c *dockerspec.DockerOCIImageConfig, rest string) error { return oneWord(c, &c.User, rest) },
 		"WORKDIR": func(c *dockerspec.DockerOCIImageConfig, rest string) error {
 			return changeWorkdir(c, rest)
 		},
@@ -67,8 +67,8 @@ func changes() map[string]change {
 	}
 }
 
-func oneWord(to *string, rest string) error {
-	words, err := split(rest)
+func oneWord(c *dockerspec.DockerOCIImageConfig, to *string, rest string) error {
+	words, err := split(rest, variablesOf(c))
 	if err != nil {
 		return err
 	}
@@ -100,15 +100,16 @@ func jsonList(s string) ([]string, bool) {
 }
 
 // pairs reads "k=v k2="a b"" or, with no "=" in the first word, "k the rest".
-func pairs(rest string) ([][2]string, error) {
+func pairs(rest string, get variables) ([][2]string, error) {
 	first, tail, _ := strings.Cut(rest, " ")
 	if !strings.Contains(first, "=") {
 		if tail = strings.TrimSpace(tail); tail == "" {
 			return nil, fmt.Errorf("%q needs a value", first)
 		}
-		return [][2]string{{first, tail}}, nil
+		value, err := get.expand(tail)
+		return [][2]string{{first, value}}, err
 	}
-	words, err := split(rest)
+	words, err := split(rest, get)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func pairs(rest string) ([][2]string, error) {
 }
 
 func changeEnv(c *dockerspec.DockerOCIImageConfig, rest string) error {
-	ps, err := pairs(rest)
+	ps, err := pairs(rest, variablesOf(c))
 	if err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func changeEnv(c *dockerspec.DockerOCIImageConfig, rest string) error {
 }
 
 func changeLabel(c *dockerspec.DockerOCIImageConfig, rest string) error {
-	ps, err := pairs(rest)
+	ps, err := pairs(rest, variablesOf(c))
 	if err != nil {
 		return err
 	}
@@ -152,6 +153,10 @@ func changeLabel(c *dockerspec.DockerOCIImageConfig, rest string) error {
 func changeExpose(c *dockerspec.DockerOCIImageConfig, rest string) error {
 	if c.ExposedPorts == nil {
 		c.ExposedPorts = map[string]struct{}{}
+	}
+	rest, err := variablesOf(c).expand(rest)
+	if err != nil {
+		return err
 	}
 	for _, w := range strings.Fields(rest) {
 		port, proto, found := strings.Cut(w, "/")
@@ -179,6 +184,10 @@ func changeExpose(c *dockerspec.DockerOCIImageConfig, rest string) error {
 }
 
 func changeVolume(c *dockerspec.DockerOCIImageConfig, rest string) error {
+	rest, err := variablesOf(c).expand(rest)
+	if err != nil {
+		return err
+	}
 	list, ok := jsonList(rest)
 	if !ok {
 		list = strings.Fields(rest)
@@ -208,6 +217,10 @@ func changeOnbuild(c *dockerspec.DockerOCIImageConfig, rest string) error {
 }
 
 func changeWorkdir(c *dockerspec.DockerOCIImageConfig, rest string) error {
+	rest, err := variablesOf(c).expand(rest)
+	if err != nil {
+		return err
+	}
 	if strings.HasPrefix(rest, "/") {
 		c.WorkingDir = path.Clean(rest)
 	} else {

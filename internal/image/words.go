@@ -8,8 +8,9 @@ import (
 // split cuts a line into words as a Dockerfile does: spaces divide, quotes
 // hold together, a backslash takes the next character as it is (inside single
 // quotes it is a character like others, inside double quotes it escapes only
-// the quote and itself).
-func split(s string) ([]string, error) {
+// the quote, a dollar sign and itself). Variables are replaced but in single
+// quotes, and what they become is not cut.
+func split(s string, get variables) ([]string, error) {
 	var words []string
 	var w strings.Builder
 	inWord, quote := false, rune(0)
@@ -17,9 +18,17 @@ func split(s string) ([]string, error) {
 	for i := 0; i < len(rs); i++ {
 		r := rs[i]
 		switch {
-		case r == '\\' && quote != '\'' && i+1 < len(rs) && (quote == 0 || rs[i+1] == '"' || rs[i+1] == '\\'):
+		case r == '\\' && quote != '\'' && i+1 < len(rs) && (quote == 0 || strings.ContainsRune(`"\$`, rs[i+1])):
 			i++
 			w.WriteRune(rs[i])
+			inWord = true
+		case r == '$' && quote != '\'' && get != nil:
+			value, used, err := get.at(rs[i:])
+			if err != nil {
+				return nil, err
+			}
+			w.WriteString(value)
+			i += used - 1
 			inWord = true
 		case quote != 0 && r == quote:
 			quote = 0
