@@ -10,7 +10,7 @@ import (
 
 // maxChanges bounds in bytes the list of a container's changes: a guest could
 // make it up.
-const maxChanges = 256 << 20
+const maxChanges = 64 << 20
 
 // madeForMounts are files that exist only so that something can be mounted on
 // them, and the container's mark: docker counts none of them as a change.

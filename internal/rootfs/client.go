@@ -49,11 +49,11 @@ func (c *Client) Stat(ctx context.Context, name string) (*Stat, error) {
 	defer c.conn.Close()
 	defer c.bind(ctx)()
 	_, first, err := c.ask(Request{Op: OpStat, Path: name})
+	if err == nil {
+		err = first.described(name)
+	}
 	if err != nil {
 		return nil, c.failed(ctx, err)
-	}
-	if first.Stat == nil {
-		return nil, fmt.Errorf("the answer has no description of %s: %w", name, errdefs.ErrUnknown)
 	}
 	return first.Stat, nil
 }
@@ -63,8 +63,8 @@ func (c *Client) Stat(ctx context.Context, name string) (*Stat, error) {
 func (c *Client) Read(ctx context.Context, req Request) (io.ReadCloser, *Stat, error) {
 	stop := c.bind(ctx)
 	in, first, err := c.ask(req)
-	if err == nil && req.Op == OpPack && first.Stat == nil {
-		err = fmt.Errorf("the answer has no description of %s: %w", req.Path, errdefs.ErrUnknown)
+	if err == nil && req.Op == OpPack {
+		err = first.described(req.Path)
 	}
 	if err != nil {
 		stop()

@@ -29,6 +29,7 @@ const Version = 1
 
 const (
 	maxLine  = 256 << 10 // bytes of a request or reply
+	maxText  = 4 << 10   // bytes of an error's text, and of a name: they end before users' eyes
 	maxFrame = 64 << 10  // bytes of data in a frame
 	zeroRun  = 1 << 31
 	maxRun   = 1 << 30 // zeros in a frame
@@ -79,8 +80,7 @@ func replyOf(err error) reply {
 		return reply{}
 	}
 	s, _ := status.FromError(errgrpc.ToGRPC(err))
-	text := s.Message()
-	return reply{Error: text[:min(len(text), maxLine/8)], Code: uint32(s.Code())}
+	return reply{Error: shortened(s.Message()), Code: uint32(s.Code())}
 }
 
 // err is the error that a reply tells of.
@@ -88,7 +88,20 @@ func (r reply) err() error {
 	if r.Error == "" {
 		return nil
 	}
-	return errgrpc.ToNative(status.Error(codes.Code(r.Code), r.Error))
+	return errgrpc.ToNative(status.Error(codes.Code(r.Code), shortened(r.Error)))
+}
+
+func shortened(text string) string { return text[:min(len(text), maxText)] }
+
+// described checks the description that has to come with a reply.
+func (r reply) described(name string) error {
+	switch st := r.Stat; {
+	case st == nil:
+		return fmt.Errorf("the answer has no description of %s: %w", name, errdefs.ErrUnknown)
+	case len(st.Name) > maxText || len(st.LinkTarget) > maxText:
+		return fmt.Errorf("the answer's description of %s has names of more than %d bytes: %w", name, maxText, errdefs.ErrUnknown)
+	}
+	return nil
 }
 
 func writeLine(w io.Writer, v any) error {
