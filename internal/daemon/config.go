@@ -53,6 +53,7 @@ type Config struct {
 	VMMemory    Size   `json:"vm-memory"`    // of a VM whose container has no limit; 0: the engine's choice
 	VMCPUs      int    `json:"vm-cpus"`      // likewise
 	VMTemplates bool   `json:"vm-templates"` // VMs go on from templates
+	VMPool      VMPool `json:"vm-pool"`      // how many VMs wait
 }
 
 // AddressPool is a range that networks get their subnets from.
@@ -85,6 +86,7 @@ func Defaults() Config {
 		VMDiskSize: 10 * units.GB,
 
 		VMTemplates: true,
+		VMPool:      poolAuto,
 	}
 }
 

@@ -77,6 +77,9 @@ func Open(ctx context.Context, opts Options) (_ *Engine, err error) {
 		if err := e.Containers.starter.machines.openTemplates(e.Containers.ctx); err != nil {
 			return nil, err
 		}
+		if err := e.beginPool(); err != nil {
+			return nil, err
+		}
 	}
 	images.SetUsers(e.Containers.imagesInUse)
 	e.Containers.cleaning.Go(e.Containers.collect) // what a crash left
@@ -109,6 +112,22 @@ func (e *Engine) assemble(ctx context.Context, opts Options, images imageStore, 
 		return err
 	}
 	return e.Containers.restore(ctx)
+}
+
+// beginPool has machines wait for containers as long as the engine is open.
+func (e *Engine) beginPool() error {
+	s := e.Containers.starter
+	maker, err := s.openPool(e.networks)
+	if err != nil {
+		return err
+	}
+	e.Containers.cleaning.Go(func() {
+		s.pool.run(e.Containers.ctx)
+		if err := maker.sweep(); err != nil {
+			s.log.Error("ending the pool of virtual machines", "error", err)
+		}
+	})
+	return nil
 }
 
 // Close lets go of everything. Containers run on; the next Open finds them.

@@ -29,6 +29,7 @@ type machinePlan struct {
 	template *template.Template
 	why      string
 	tap      *os.File // of a machine with a template and without a network
+	waited   *waited  // the machine, if it has been waiting; nil: it is to be started
 }
 
 // plan finds out what a container's machine is to be made of. The caller closes
@@ -127,6 +128,7 @@ func (p *machinePlan) close() {
 	if p.tap != nil {
 		_ = p.tap.Close() // QEMU has its own
 	}
+	p.waited.close()
 }
 
 // files are what the shim of a machine of this user gets: the taps of its
@@ -148,7 +150,7 @@ func (p *machinePlan) files(taps []*os.File, user uint32) ([]*os.File, error) {
 // prepare makes the container's disk, if it has none yet, and describes its
 // machine.
 func (m *machines) prepare(c *ctr, rec record, p *machinePlan) (*shimapi.Machine, *machineStatus, error) {
-	fresh, err := m.makeDisk(c, rec, p.template)
+	fresh, err := m.makeDisk(c, rec, p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -205,9 +207,10 @@ func (s *machineStatus) attributes() []string {
 }
 
 // makeDisk makes the container's writable disk. It is sparse, and made whole or
-// not at all. It is a copy of the template's if there is one of its size; fresh
-// says that it is, and that nobody has written to it.
-func (m *machines) makeDisk(c *ctr, rec record, t *template.Template) (fresh bool, err error) {
+// not at all. It is a copy of the template's if there is one of its size, and
+// that of a machine that has waited; fresh says that it is, and that nobody has
+// written to it.
+func (m *machines) makeDisk(c *ctr, rec record, p *machinePlan) (fresh bool, err error) {
 	path := filepath.Join(c.dir, diskFile)
 	if _, err := os.Stat(path); err == nil {
 		return false, nil
@@ -219,11 +222,14 @@ func (m *machines) makeDisk(c *ctr, rec record, t *template.Template) (fresh boo
 	if size == 0 {
 		size = m.opts.VM.DiskSize
 	}
-	fresh = t != nil && size == m.opts.VM.DiskSize
+	fresh = p.template != nil && size == m.opts.VM.DiskSize
+	if fresh && p.waited != nil {
+		return true, storeError("making the disk of", c.id, p.waited.GiveDisk(path))
+	}
 	tmp := path + ".tmp"
 	_ = os.Remove(tmp)
 	if fresh {
-		err = ext4.Clone("/proc/self/fd/"+strconv.Itoa(int(t.Disk.Fd())), tmp)
+		err = ext4.Clone("/proc/self/fd/"+strconv.Itoa(int(p.template.Disk.Fd())), tmp)
 	} else {
 		err = ext4.Create(tmp, size)
 	}
@@ -250,7 +256,8 @@ func (m *machines) openTemplates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	maker := &vmTemplates{opts: m.opts, practice: &practice{dir: filepath.Join(m.cacheDir, "practice")}}
+	m.practice = &practice{dir: filepath.Join(m.cacheDir, "practice")}
+	maker := &vmTemplates{opts: m.opts, practice: m.practice}
 	m.templates = newTemplates(ctx, store, maker, m.log)
 	return nil
 }

@@ -34,6 +34,7 @@ type machines struct {
 	hostMemory int64
 	log        *slog.Logger
 	templates  *templates // nil: there are to be none
+	practice   *practice  // nil: likewise
 
 	mu         sync.Mutex
 	found      *machineParts // nil until looked for successfully

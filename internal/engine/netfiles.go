@@ -29,7 +29,7 @@ type networkStore interface {
 
 // attach gives a container its place on its network, whose links may be in the
 // making still.
-func (s *starter) attach(ctx context.Context, rec record) (*network.Endpoint, error) {
+func (s *starter) attach(ctx context.Context, rec record, plan *machinePlan) (*network.Endpoint, error) {
 	req := network.Request{ContainerID: rec.ID, Home: rec.Home, Network: string(rec.HostConfig.NetworkMode)}
 	if rec.Networking != nil {
 		for _, e := range rec.Networking.EndpointsConfig { // one at most (spec.Refuse), by any of its network's names
@@ -39,7 +39,7 @@ func (s *starter) attach(ctx context.Context, rec record) (*network.Endpoint, er
 		}
 	}
 	if rec.Home == spec.VM {
-		req.UID = machineUser(rec.ID)
+		req.UID, req.Tap = machineUser(rec.ID), plan.spareTap()
 	}
 	return s.networks.Begin(ctx, req)
 }

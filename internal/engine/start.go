@@ -32,6 +32,7 @@ type starter struct {
 	networks networkStore
 	shims    shims
 	machines *machines
+	pool     *pool // nil: no machines wait
 	host     host
 	program  *os.File // the shim, sealed: every container runs the same copy
 	bus      *event.Bus
@@ -56,6 +57,7 @@ func (s *Containers) start(ctx context.Context, c *ctr) error {
 	if err := c.check(opStart); err != nil {
 		return err
 	}
+	defer s.starter.pool.begin()()
 	c.endTrace()
 	c.trace = s.starter.openTrace(c.id, asked)
 	c.setStarting(true)
@@ -217,6 +219,7 @@ func (s *starter) prepare(ctx context.Context, c *ctr, rec record, clock *stopwa
 		if p.plan, err = s.machines.plan(ctx, rec); err != nil {
 			return p, err
 		}
+		s.claim(ctx, c, rec, p.plan)
 	}
 	type spawned struct {
 		task task
@@ -224,10 +227,10 @@ func (s *starter) prepare(ctx context.Context, c *ctr, rec record, clock *stopwa
 	}
 	attached, up := make(chan *network.Endpoint, 1), make(chan spawned, 1)
 	go func() {
-		var shim spawned
-		e, err := s.attach(ctx, rec)
+		shim := spawned{task: p.plan.shim()}
+		e, err := s.attach(ctx, rec, p.plan)
 		attached <- e
-		if shim.err = err; err == nil {
+		if shim.err = err; err == nil && shim.task == nil {
 			shim.task, shim.err = s.spawn(ctx, c, e, p.plan)
 		}
 		up <- shim

@@ -177,6 +177,7 @@ func (s *System) driverStatus() [][2]string {
 		[2]string{"VM kernel", p.kernel.Version},
 		[2]string{"VM emulator", p.accel.QEMU},
 		[2]string{"VM templates", templates},
+		[2]string{"VM pool", s.containers.starter.pool.String()},
 	)
 }
 
