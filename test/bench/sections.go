@@ -19,6 +19,7 @@ type section struct {
 func sections() []section {
 	return []section{
 		{"start", "run --rm busybox echo hi", 15 * time.Minute, startContainers},
+		{"exec", "exec of true in a container that runs", 5 * time.Minute, runCommands},
 		{"machines", "the same in a virtual machine", 30 * time.Minute, startMachines},
 		{"together", "machines started at once", 20 * time.Minute, startTogether},
 		{"memory", "host memory", 15 * time.Minute, measureMemory},
