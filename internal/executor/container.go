@@ -9,7 +9,6 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/manager"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -24,8 +23,10 @@ type container struct {
 	bundle  string
 	options Options
 	filters *filter.Cache // nil: none
-	root    string        // its root file system
-	ownNet  bool          // its network is not the machine's
+	zygotes *zygotes
+	zygote  *zygote // nil: made as a whole
+	root    string  // its root file system
+	ownNet  bool    // its network is not the machine's
 	spec    *specs.Spec
 	lc      *libcontainer.Container
 	cgroup  cgroups.Manager
@@ -55,6 +56,18 @@ func (c *container) create(ctx context.Context) (err error) {
 	if err := makeMarker(c.spec.Root.Path, c.spec.Annotations[MarkerAnnotation]); err != nil {
 		return err
 	}
+	if z := c.fitting(); z != nil {
+		return c.become(ctx, z)
+	}
+	if err := c.createWhole(ctx); err != nil {
+		return err
+	}
+	c.zygotes.learn(c.spec)
+	return nil
+}
+
+// createWhole makes the container from its spec.
+func (c *container) createWhole(ctx context.Context) error {
 	config, err := containerConfig(c.id, c.bundle, c.spec)
 	if err != nil {
 		return err
@@ -98,7 +111,7 @@ func (c *container) launch(ctx context.Context, p *process) error {
 	} else {
 		lp.Stdin, lp.Stdout, lp.Stderr = st.child[0], st.child[1], st.child[2]
 	}
-	record := c.filterRecord()
+	record := recordOf(c.filters, c.spec)
 	if record != nil {
 		defer record.Close()
 		lp.ExtraFiles = []*os.File{record.File}
@@ -128,13 +141,13 @@ func (c *container) launch(ctx context.Context, p *process) error {
 	return nil
 }
 
-// filterRecord is what keeps the container's compiled seccomp filter; nil if
-// there is none, or it cannot be kept, which costs time and nothing else.
-func (c *container) filterRecord() *filter.Record {
-	if c.filters == nil || c.spec.Linux.Seccomp == nil {
+// recordOf is what keeps a spec's compiled seccomp filter; nil if there is none,
+// or it cannot be kept, which costs time and nothing else.
+func recordOf(filters *filter.Cache, spec *specs.Spec) *filter.Record {
+	if filters == nil || spec.Linux.Seccomp == nil {
 		return nil
 	}
-	record, err := c.filters.Record(c.spec.Linux.Seccomp)
+	record, err := filters.Record(spec.Linux.Seccomp)
 	if err != nil {
 		return nil
 	}
@@ -152,9 +165,9 @@ func (c *container) attach(p *process, lp *libcontainer.Process, pid int, st *st
 			st.abandon()
 		}
 	}()
-	if p == c.init {
-		if err := c.openCgroup(); err != nil {
-			return err
+	if p == c.init && c.cgroup == nil {
+		if c.cgroup, err = cgroupOf(c.lc); err != nil {
+			return wrap(err, "opening the cgroup of container %s", c.id)
 		}
 	}
 	if err := st.started(); err != nil {
@@ -162,16 +175,6 @@ func (c *container) attach(p *process, lp *libcontainer.Process, pid int, st *st
 	}
 	p.running(lp, pid, st)
 	return nil
-}
-
-func (c *container) openCgroup() error {
-	s, err := c.lc.State()
-	if err != nil {
-		return wrap(err, "reading the state of container %s", c.id)
-	}
-	config := c.lc.Config()
-	c.cgroup, err = manager.NewWithPaths(config.Cgroups, s.CgroupPaths)
-	return wrap(err, "opening the cgroup of container %s", c.id)
 }
 
 // watch waits for a process's end and reports it when its output is written.
@@ -218,11 +221,19 @@ func (c *container) start() error {
 	if err := c.init.move(opStart, stateRunning); err != nil {
 		return err
 	}
-	if err := c.lc.Exec(); err != nil {
+	if err := c.release(); err != nil {
 		_ = c.lc.Signal(unix.SIGKILL)
 		return startError(err, "starting %s", c.init.what)
 	}
 	return nil
+}
+
+// release lets the first process execute its command.
+func (c *container) release() error {
+	if c.zygote != nil {
+		return c.zygote.waiter.Go()
+	}
+	return c.lc.Exec()
 }
 
 // process finds a process by its exec id; "" is the first.
@@ -380,5 +391,9 @@ func (c *container) deleteExec(p *process) error {
 
 // destroy removes libcontainer's state and the cgroup.
 func (c *container) destroy() error {
-	return wrap(c.lc.Destroy(), "deleting container %s", c.id)
+	err := c.lc.Destroy()
+	if c.zygote != nil {
+		err = errors.Join(err, c.zygote.remove())
+	}
+	return wrap(err, "deleting container %s", c.id)
 }

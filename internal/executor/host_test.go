@@ -85,10 +85,16 @@ type fixture struct {
 }
 
 func newFixture(t testing.TB) *fixture {
+	return newFixtureWith(t, func(*executor.Options) {})
+}
+
+func newFixtureWith(t testing.TB, change func(*executor.Options)) *fixture {
 	needRoot(t)
 	f := &fixture{streams: &streams{open: map[string]any{}}, dir: t.TempDir()}
+	o := executor.Options{Root: filepath.Join(f.dir, "state"), Streams: f.streams, Filters: filepath.Join(f.dir, "filters")}
+	change(&o)
 	var err error
-	f.service, err = executor.New(executor.Options{Root: filepath.Join(f.dir, "state"), Streams: f.streams, Filters: filepath.Join(f.dir, "filters")})
+	f.service, err = executor.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,11 @@ type Options struct {
 	// the network namespace is there that the spec names. Its error ends Create.
 	Mounted func(id string) error
 
+	// Waiter is the path of the program that Prepare's containers wait in, which
+	// links package waiter and, having to run in an empty root, is static. "":
+	// this program.
+	Waiter string
+
 	// Trace, if not nil, is told of each phase of a container's start when it is
 	// done.
 	Trace func(phase string)
@@ -60,6 +65,8 @@ type Service struct {
 	done     chan struct{} // closed by Shutdown
 	doneOnce sync.Once
 
+	zygotes zygotes
+
 	mu         sync.Mutex
 	containers map[string]*container // nil value: being created
 }
@@ -74,6 +81,9 @@ func New(o Options) (*Service, error) {
 	}
 	if err := os.MkdirAll(o.Root, 0o700); err != nil {
 		return nil, wrap(err, "making the executor's root")
+	}
+	if o.Waiter == "" {
+		o.Waiter = "/proc/self/exe"
 	}
 	s := &Service{options: o, done: make(chan struct{}), containers: map[string]*container{}}
 	if o.Filters != "" {
@@ -100,7 +110,7 @@ func (s *Service) OOMKilled(id string) (bool, error) {
 
 // Close kills and deletes every container; the context bounds it.
 func (s *Service) Close(ctx context.Context) error {
-	var errs []error
+	errs := []error{s.closeZygotes()}
 	for _, c := range s.list() {
 		c.forceKill()
 		select {

@@ -55,6 +55,7 @@ func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (*co
 		bundle:  r.Bundle,
 		options: s.options,
 		filters: s.filters,
+		zygotes: &s.zygotes,
 		root:    spec.Root.Path,
 		ownNet:  hasNetNS(spec),
 		spec:    spec,

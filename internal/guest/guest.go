@@ -120,7 +120,7 @@ func (g *guest) loadModules() (*modules, error) {
 func (g *guest) prepare(u *uevents, m *modules) error {
 	g.disks = &disks{uevents: u, modules: m}
 	networks := &networks{uevents: u, modules: m, trace: g.trace}
-	resolve := (&disks{uevents: u, modules: m}).resolve
+	resolve := g.disks.resolve
 	service, err := executor.New(executor.Options{
 		Root:         executorRoot,
 		Filters:      filtersDir,

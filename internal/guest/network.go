@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -25,20 +24,20 @@ type networks struct {
 	modules *modules
 	trace   *tracer
 
-	mu      sync.Mutex            // guards pending
+	mu      sync.Mutex            // guards what follows
 	pending map[string]chan error // by container, with one result
+	spares  int                   // how many were made
+	spare   string                // path of a network namespace that nobody uses yet; "" for none
+	paths   map[string]string     // of the containers' network namespaces
 }
 
 // begin sets up a container's network. It returns the path of a file on which
 // its network namespace will stand, "" for none; wait says when.
 func (n *networks) begin(id string, o *shimapi.GuestOptions) (string, error) {
-	path := ""
+	path, made := "", false
 	if o.NewNetNS {
-		path = filepath.Join(netnsDir, id)
-		if err := os.MkdirAll(netnsDir, 0o755); err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(path, nil, 0o444); err != nil {
+		var err error
+		if path, made, err = n.namespace(id); err != nil {
 			return "", err
 		}
 	}
@@ -51,7 +50,7 @@ func (n *networks) begin(id string, o *shimapi.GuestOptions) (string, error) {
 	n.mu.Unlock()
 	go func() {
 		n.modules.wait("unix", "virtio_net", "ipv6", "af_packet")
-		err := setUpNetwork(path, o, n.uevents)
+		err := setUpNetwork(path, made, o, n.uevents)
 		n.trace.mark("network")
 		result <- err
 	}()
@@ -72,8 +71,8 @@ func (n *networks) wait(id string) error {
 }
 
 // setUpNetwork gives the interfaces their settings, in a network namespace of
-// its own at path, or in the machine's if path is "".
-func setUpNetwork(path string, o *shimapi.GuestOptions, u *uevents) error {
+// its own at path, which may be made already, or in the machine's if path is "".
+func setUpNetwork(path string, made bool, o *shimapi.GuestOptions, u *uevents) error {
 	links, err := findLinks(o.Interfaces, u)
 	if err != nil {
 		return err
@@ -81,7 +80,11 @@ func setUpNetwork(path string, o *shimapi.GuestOptions, u *uevents) error {
 	if path == "" {
 		return configure(o.Interfaces, links)
 	}
-	return inNewNetNS(path, links, func() error { return configure(o.Interfaces, links) })
+	f := func() error { return configure(o.Interfaces, links) }
+	if made {
+		return inSpare(path, links, f)
+	}
+	return inNewNetNS(path, links, f)
 }
 
 // findLinks waits for the interfaces, which are known by their addresses.
@@ -164,17 +167,24 @@ func configure(interfaces []shimapi.Interface, links []netlink.Link) error {
 		return err
 	}
 	defer h.Close()
-	lo, err := h.LinkByName("lo")
-	if err == nil {
-		err = h.LinkSetUp(lo)
-	}
-	if err != nil {
-		return fmt.Errorf("setting up lo: %w", err)
+	if err := setUpLoopback(h); err != nil {
+		return err
 	}
 	for i, settings := range interfaces {
 		if err := configureLink(h, settings, links[i].Attrs().HardwareAddr); err != nil {
 			return fmt.Errorf("setting up the network interface %s: %w", settings.Name, err)
 		}
+	}
+	return nil
+}
+
+func setUpLoopback(h *netlink.Handle) error {
+	lo, err := h.LinkByName("lo")
+	if err == nil && lo.Attrs().Flags&net.FlagUp == 0 {
+		err = h.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("setting up lo: %w", err)
 	}
 	return nil
 }
@@ -251,19 +261,6 @@ func addRoutes(h *netlink.Handle, l netlink.Link, s shimapi.Interface) error {
 		if err := h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: gateway}); err != nil {
 			return fmt.Errorf("adding the route by %s: %w", text, err)
 		}
-	}
-	return nil
-}
-
-// removeNetwork lets go of the network namespace that setUpNetwork made, if it
-// made one.
-func removeNetwork(id string) error {
-	path := filepath.Join(netnsDir, id)
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("removing the network namespace: %w", err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
 	}
 	return nil
 }

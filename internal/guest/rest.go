@@ -50,6 +50,9 @@ func (g *guest) settle() error {
 	if err := os.RemoveAll(practiceDir); err != nil {
 		return err
 	}
+	if err := g.task.ready(); err != nil {
+		return err
+	}
 	unix.Sync()
 	if err := g.disks.forget(); err != nil {
 		return err

@@ -86,7 +86,7 @@ func (t *task) reserve(id string) error {
 // release removes what was prepared for a container.
 func (t *task) release(id string) error {
 	_ = t.networks.wait(id) // whoever needed it was told of its error
-	err := errors.Join(removeNetwork(id), os.RemoveAll(filepath.Join(bundlesDir, id)))
+	err := errors.Join(t.networks.remove(id), os.RemoveAll(filepath.Join(bundlesDir, id)))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.prepared, id)
@@ -104,6 +104,16 @@ func (t *task) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAPI.Wai
 	t.trace.mark("exited")
 	t.trace.end()
 	return resp, err
+}
+
+// ready makes ahead what the next container needs: a network namespace, and if
+// there was a container before, one like that.
+func (t *task) ready() error {
+	path, err := t.networks.prepare()
+	if err != nil {
+		return err
+	}
+	return t.Prepare(path)
 }
 
 // oomKilled serves link.OOMKilledMethod.

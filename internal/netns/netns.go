@@ -44,6 +44,20 @@ func enter(setup func() error) (*os.File, error) {
 	return file, nil
 }
 
+// Run runs f inside an open network namespace, on a thread of its own that ends
+// with it.
+func Run(inside *os.File, f func() error) error {
+	done := make(chan error, 1)
+	onThrowAwayThread(func() {
+		if err := unix.Setns(int(inside.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("entering a network namespace: %w", err)
+			return
+		}
+		done <- f()
+	})
+	return <-done
+}
+
 // onThrowAwayThread runs f on a thread that ends with it and is never the
 // process's first one: the runtime cannot end that, and /proc/self speaks of
 // it, so the whole process would seem to have moved.

@@ -1,0 +1,87 @@
+package executor_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+
+	"bothy/internal/executor"
+	"bothy/internal/executortest"
+)
+
+// TestConformanceOfZygotes runs the suite where each container has one to be
+// made of, if it is of its shape.
+func TestConformanceOfZygotes(t *testing.T) {
+	needRoot(t)
+	h := &zygoteHarness{program: waiterProgram(t)}
+	executortest.Run(t, h)
+	t.Logf("%d of %d containers were made of a zygote", h.taken.Load(), h.created.Load())
+	if !t.Failed() && h.taken.Load() < 20 {
+		t.Error("too few containers were made of a zygote")
+	}
+}
+
+type zygoteHarness struct {
+	program        string
+	created, taken atomic.Int32
+}
+
+func (h *zygoteHarness) New(t *testing.T) executortest.Fixture {
+	f := newFixtureWith(t, func(o *executor.Options) {
+		o.Waiter = h.program
+		o.Trace = func(phase string) {
+			if phase == executor.PhaseMovedIn {
+				h.taken.Add(1)
+			}
+		}
+	})
+	learn(t, f)
+	f.client = &preparing{serve(t, f.service), f.service, h}
+	return f
+}
+
+// waiterProgram builds the program that zygotes wait in.
+func waiterProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "waiter")
+	build := exec.Command("go", "build", "-ldflags", "-extldflags -static", "-o", path, "./testdata/waiter")
+	build.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the program to wait in: %v\n%s", err, out)
+	}
+	return path
+}
+
+// learn has the service make one container, to make others like it.
+func learn(t *testing.T, f *fixture) {
+	t.Helper()
+	ctx := context.Background()
+	r := f.prepare(t, "model", executortest.DefaultSpec())
+	if _, err := f.service.Create(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.service.Delete(ctx, &taskapi.DeleteRequest{ID: r.ID}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// preparing makes a zygote before each container.
+type preparing struct {
+	taskapi.TTRPCTaskService
+	service *executor.Service
+	harness *zygoteHarness
+}
+
+func (p *preparing) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	p.harness.created.Add(1)
+	if err := p.service.Prepare(""); err != nil {
+		return nil, err
+	}
+	return p.TTRPCTaskService.Create(ctx, r)
+}
+
