@@ -275,6 +275,33 @@ func TestExecOutlivesTheEngine(t *testing.T) {
 	r.open()
 }
 
+// A connection that breaks is no end of what runs over it.
+func TestExecOutlivesItsConnection(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.create("web", container.HostConfig{})
+	shim := r.start("web")
+	shim.mu.Lock()
+	shim.execBreaks = 2
+	shim.mu.Unlock()
+	id := r.exec(container.ExecCreateRequest{Cmd: []string{"ls"}})
+	if err := r.StartExec(t.Context(), id, engineapi.ExecStart{Detach: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.PauseContainer(t.Context(), "web"); err != nil { // one that is paused runs
+		t.Fatal(err)
+	}
+	e, err := r.Containers.execs.find(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shim.exec(id).end(6)
+	<-e.done
+	if resp := r.inspectExec(id); *resp.ExitCode != 6 {
+		t.Errorf("exit code %d", *resp.ExitCode)
+	}
+}
+
 func TestRegistryForgetsOldExecutions(t *testing.T) {
 	t.Parallel()
 	x := newExecRegistry()

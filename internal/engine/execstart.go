@@ -10,6 +10,7 @@ import (
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/events"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -24,6 +25,8 @@ const (
 	processURL = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 	// execTimeout bounds the start of a process.
 	execTimeout = time.Minute
+	// redialPause lies between two waits for it over a connection that broke.
+	redialPause = 100 * time.Millisecond
 	// execDeleteTimeout bounds its removal.
 	execDeleteTimeout = 10 * time.Second
 )
@@ -173,27 +176,41 @@ func (x *Execs) make(ctx context.Context, e *execution, t task, joined bool) err
 func (x *Execs) watch(e *execution, t task) {
 	defer close(e.done)
 	ctx := x.containers.ctx
-	resp, err := t.Wait(ctx, &taskAPI.WaitRequest{ID: e.c.id, ExecID: e.id})
-	for try := 0; err != nil && ctx.Err() == nil && try < redials; try++ {
-		again, terr := e.c.shim(opExec)
-		if terr != nil {
-			break
-		}
-		t = again // the connection may have been made anew
-		resp, err = t.Wait(ctx, &taskAPI.WaitRequest{ID: e.c.id, ExecID: e.id})
-	}
+	t, code := x.await(ctx, e, t)
 	if ctx.Err() != nil {
 		return
-	}
-	code := exitKilled // the container's end is that of all its processes
-	if err == nil {
-		code = int(resp.GetExitStatus())
 	}
 	if err := e.end(code); err != nil {
 		x.containers.log.Error("recording the end of a process", "container", e.c.id, "exec", e.id, "error", err)
 	}
 	x.emit(e, events.ActionExecDie, "exitCode", strconv.Itoa(code))
 	x.containers.watchers.Go(func() { x.forget(ctx, e, t) })
+}
+
+// await waits for the process's end and gives its exit code. A connection that
+// breaks is no end: whoever watches the container makes it anew, and it is the
+// task that is returned. The container's end is that of all its processes.
+func (x *Execs) await(ctx context.Context, e *execution, t task) (task, int) {
+	for {
+		resp, err := t.Wait(ctx, &taskAPI.WaitRequest{ID: e.c.id, ExecID: e.id})
+		switch {
+		case err == nil:
+			return t, int(resp.GetExitStatus())
+		case ctx.Err() != nil, errdefs.IsNotFound(err): // another run of the container has begun
+			return t, exitKilled
+		}
+		again, err := e.c.shim(opTop)
+		if err != nil {
+			return t, exitKilled
+		}
+		if again == t {
+			select {
+			case <-time.After(redialPause):
+			case <-ctx.Done():
+			}
+		}
+		t = again
+	}
 }
 
 // forget has the shim forget a process that has ended or never started.

@@ -70,6 +70,13 @@ func (t fakeTask) startExec(id string) (*taskAPI.StartResponse, error) {
 
 func (t fakeTask) waitExec(ctx context.Context, id string) (*taskAPI.WaitResponse, error) {
 	e := t.exec(id)
+	t.mu.Lock()
+	broken := t.execBreaks > 0
+	t.execBreaks--
+	t.mu.Unlock()
+	if broken {
+		return nil, errdefs.ErrUnavailable
+	}
 	select {
 	case <-e.exited:
 		return &taskAPI.WaitResponse{ExitStatus: uint32(e.status)}, nil

@@ -128,19 +128,20 @@ type fakeShim struct {
 	gone                     chan struct{} // the shim has ended
 	exited                   chan struct{} // the container has ended
 
-	mu      sync.Mutex
-	started bool
-	status  int
-	signals []uint32
-	busy    int    // how often it is making the container still when it is told to end
-	breaks  int    // how many waits end with a broken connection
-	ignore  uint32 // a signal that the container does not end on
-	conns   []net.Conn
-	execs   map[string]*fakeExec
-	frozen  bool
-	sampled uint64 // how often it was measured
-	created *taskAPI.CreateTaskRequest
-	updated *taskAPI.UpdateTaskRequest
+	mu         sync.Mutex
+	started    bool
+	status     int
+	signals    []uint32
+	busy       int    // how often it is making the container still when it is told to end
+	breaks     int    // how many waits end with a broken connection
+	ignore     uint32 // a signal that the container does not end on
+	conns      []net.Conn
+	execs      map[string]*fakeExec
+	frozen     bool
+	sampled    uint64 // how often it was measured
+	execBreaks int    // how many waits for a further process end with a broken connection
+	created    *taskAPI.CreateTaskRequest
+	updated    *taskAPI.UpdateTaskRequest
 }
 
 func (f *fakeShims) Start(_ context.Context, o shimclient.Options) (task, error) {
