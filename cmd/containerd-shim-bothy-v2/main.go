@@ -20,7 +20,7 @@ import (
 )
 
 const usage = `usage: containerd-shim-bothy-v2 serve -id ID -bundle DIR
-       containerd-shim-bothy-v2 pool
+       containerd-shim-bothy-v2 pool -bundle DIR
        containerd-shim-bothy-v2 delete -id ID -bundle DIR -state DIR
        containerd-shim-bothy-v2 filter -bundle DIR -filters DIR
        containerd-shim-bothy-v2 practice
@@ -76,7 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	case "serve":
 		return shim.Serve(ctx, shim.Options{ID: *id, Bundle: *bundle, Version: version.Version})
 	case "pool":
-		return shim.ServePool(ctx, version.Version)
+		return shim.ServePool(ctx, *bundle, version.Version)
 	case "delete":
 		return shim.Delete(ctx, *id, *bundle, *state)
 	case "filter":

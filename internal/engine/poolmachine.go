@@ -85,9 +85,9 @@ func (v *vmPool) Make(ctx context.Context, id string, job templateJob) (_ waitin
 	}
 	defer w.tap.File.Close()
 	w.blank, err = shimclient.StartBlank(shimclient.BlankOptions{
-		Binary: v.opts.Shim, Executable: v.program, Files: []*os.File{w.tap.File, t.Memory, t.State},
+		Binary: v.opts.Shim, Executable: v.program, Dir: w.dir, Files: []*os.File{w.tap.File, t.Memory, t.State},
 		Prepare: shimapi.PoolPrepare{
-			Machine: machine, Dir: w.dir, Disk: w.disk, Cgroup: v.cgroup(),
+			Machine: machine, Disk: w.disk, Cgroup: v.cgroup(),
 			Filters: filtersDir(v.opts), Practice: rehearsal,
 		},
 	})

@@ -24,7 +24,7 @@ const (
 	// poolShares is the weight that machines have against containers while nobody
 	// uses them: what is made ahead is to disturb nobody. The kernel's default is
 	// 1024.
-	poolShares = 16
+	poolShares = 128
 )
 
 // pooledMachine is a machine that went on from a template and has practised.
@@ -35,18 +35,18 @@ type pooledMachine struct {
 }
 
 // blankMachine makes a machine that waits.
-func blankMachine(ctx context.Context, p shimapi.PoolPrepare, files []*os.File) (*blank, error) {
-	m, err := restoreBlank(ctx, p, files)
+func blankMachine(ctx context.Context, dir string, p shimapi.PoolPrepare, files []*os.File) (*blank, error) {
+	m, err := restoreBlank(ctx, dir, p, files)
 	if err != nil {
 		return nil, fmt.Errorf("making a virtual machine that waits: %w", err)
 	}
 	return &blank{
 		pid: m.Pid(), done: m.Done(), kill: m.Kill,
-		home: (&pooledMachine{m, p.Dir, files}).home,
+		home: (&pooledMachine{m, dir, files}).home,
 	}, nil
 }
 
-func restoreBlank(ctx context.Context, p shimapi.PoolPrepare, files []*os.File) (*vm.Machine, error) {
+func restoreBlank(ctx context.Context, dir string, p shimapi.PoolPrepare, files []*os.File) (*vm.Machine, error) {
 	weight := &cgroups.Resources{SkipDevices: true, CpuShares: poolShares}
 	group, err := manager.New(&cgroups.Cgroup{Path: p.Cgroup, Resources: weight})
 	if err != nil {
@@ -61,7 +61,7 @@ func restoreBlank(ctx context.Context, p shimapi.PoolPrepare, files []*os.File) 
 		return nil, err
 	}
 	config := vm.Config{
-		ID: "the pool", Bundle: p.Dir, Machine: p.Machine, Rootfs: practice.Rootfs(p.Disk),
+		ID: "the pool", Bundle: dir, Machine: p.Machine, Rootfs: practice.Rootfs(p.Disk),
 		Started: func(pid int) error { return errors.Join(group.Apply(pid), group.Set(weight)) },
 	}
 	config.Machine.Fresh = true

@@ -24,19 +24,24 @@ type blank struct {
 	kill func()          // ends the machine, or does nothing if it has ended
 }
 
-// newBlank makes a machine that waits. The files are its tap and its template's.
+// newBlank makes a machine that waits, with its console and its process id in
+// dir. The files are its tap and its template's.
 // If it fails, nothing is left.
-type newBlank func(ctx context.Context, p shimapi.PoolPrepare, files []*os.File) (*blank, error)
+type newBlank func(ctx context.Context, dir string, p shimapi.PoolPrepare, files []*os.File) (*blank, error)
 
 // ServePool is the life of a shim that is started for no container (see
 // shimapi.PoolMessage): it makes a machine, waits with it until the engine gives
 // it a container, and then is that container's shim like any other. It ends with
-// its machine if the engine closes its end of the control socket before.
-func ServePool(ctx context.Context, version string) error {
-	return servePool(ctx, version, blankMachine)
+// its machine if the engine closes its end of the control socket before. The
+// directory, an absolute path, stands in for a bundle until then.
+func ServePool(ctx context.Context, dir, version string) error {
+	return servePool(ctx, dir, version, blankMachine)
 }
 
-func servePool(ctx context.Context, version string, machine newBlank) error {
+func servePool(ctx context.Context, dir, version string, machine newBlank) error {
+	if !filepath.IsAbs(dir) {
+		return fmt.Errorf("a shim that waits needs the absolute path of a directory: %w", errdefs.ErrInvalidArgument)
+	}
 	files, err := comeUp(shimapi.ControlFD + 1)
 	if err != nil {
 		return err
@@ -45,7 +50,7 @@ func servePool(ctx context.Context, version string, machine newBlank) error {
 	if err != nil {
 		return err
 	}
-	w := &waiting{conn: conn, machine: machine, files: files[1:]}
+	w := &waiting{dir: dir, conn: conn, machine: machine, files: files[1:]}
 	claimed, err := w.wait(ctx)
 	if err != nil || claimed == nil {
 		_ = conn.Close()
@@ -67,6 +72,7 @@ func servePool(ctx context.Context, version string, machine newBlank) error {
 
 // waiting is a shim without a container.
 type waiting struct {
+	dir     string
 	conn    *control.Conn
 	machine newBlank
 	files   []*os.File
@@ -111,7 +117,7 @@ func (w *waiting) wait(ctx context.Context) (*claim, error) {
 		}
 		next <- d
 	}()
-	b, err := w.machine(ctx, *first.Prepare, w.files)
+	b, err := w.machine(ctx, w.dir, *first.Prepare, w.files)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, nil

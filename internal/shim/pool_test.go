@@ -29,7 +29,7 @@ func newFakeBlank() *fakeBlank {
 	return &fakeBlank{done: make(chan struct{}), dead: make(chan struct{})}
 }
 
-func (f *fakeBlank) make(ctx context.Context, _ shimapi.PoolPrepare, _ []*os.File) (*blank, error) {
+func (f *fakeBlank) make(ctx context.Context, _ string, _ shimapi.PoolPrepare, _ []*os.File) (*blank, error) {
 	if f.hold != nil {
 		select {
 		case <-f.hold:
@@ -74,7 +74,7 @@ type waited struct {
 
 func prepareMessage() shimapi.PoolMessage {
 	return shimapi.PoolMessage{Prepare: &shimapi.PoolPrepare{
-		Machine: shimapi.Machine{Template: &shimapi.Template{Digest: "x"}}, Dir: "/d", Disk: "/d/disk.img", Cgroup: "/c",
+		Machine: shimapi.Machine{Template: &shimapi.Template{Digest: "x"}}, Disk: "/d/disk.img", Cgroup: "/c",
 		Filters: "/f", Practice: shimapi.Practice{Image: "/i", Bundle: "/b"},
 	}}
 }

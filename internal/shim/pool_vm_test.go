@@ -80,8 +80,9 @@ func (p *pool) blank() (*shimclient.Blank, shimapi.PoolPrepare) {
 	p.t.Helper()
 	dir := p.t.TempDir()
 	opts := p.opts
+	opts.Dir = dir
 	opts.Prepare = shimapi.PoolPrepare{
-		Machine: p.machine, Dir: dir, Disk: filepath.Join(dir, "disk.img"), Cgroup: "/bothy-shim-test/pool", Filters: dir, Practice: p.practice,
+		Machine: p.machine, Disk: filepath.Join(dir, "disk.img"), Cgroup: "/bothy-shim-test/pool", Filters: dir, Practice: p.practice,
 	}
 	if err := ext4.Clone(p.disk, opts.Prepare.Disk); err != nil {
 		p.t.Fatal(err)

@@ -35,7 +35,6 @@ type PoolMessage struct {
 // PoolPrepare describes a machine that is to wait. Paths are absolute host paths.
 type PoolPrepare struct {
 	Machine Machine `json:"machine"` // with its Template; Interfaces and Files come with the container
-	Dir     string  `json:"dir"`     // for the console log and QEMU's process id, until there is a bundle
 	Disk    string  `json:"disk"`    // an untouched copy of the template's writable disk
 	// Cgroup is where QEMU is until it is a container's, below the root of every
 	// hierarchy. Others may be in it.
@@ -59,7 +58,7 @@ type PoolReady struct {
 // PoolAssignment gives a waiting machine to a container.
 type PoolAssignment struct {
 	ID     string `json:"id"`
-	Bundle string `json:"bundle"` // absolute path; Dir's files have been moved there
+	Bundle string `json:"bundle"` // absolute path; what is in the shim's directory comes there
 }
 
 // errPoolMessage is what is wrong with a message that says not just one thing.
@@ -112,7 +111,7 @@ func (m PoolMessage) check() error {
 		if p.Machine.Template == nil {
 			return errors.New("it prepares a machine without a template")
 		}
-		return absolute(p.Dir, p.Disk, p.Filters, p.Practice.Image, p.Practice.Bundle, p.Cgroup)
+		return absolute(p.Disk, p.Filters, p.Practice.Image, p.Practice.Bundle, p.Cgroup)
 	}
 	if a := m.Assign; a != nil {
 		if a.ID == "" {

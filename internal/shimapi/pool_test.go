@@ -10,7 +10,7 @@ func poolMessages() map[string]PoolMessage {
 	return map[string]PoolMessage{
 		"prepare": {Prepare: &PoolPrepare{
 			Machine: Machine{QEMU: "/q", Memory: 1 << 20, CPUs: 2, Template: &Template{Digest: "abc"}},
-			Dir:     "/d", Disk: "/d/disk.img", Cgroup: "/bothy/pool", Filters: "/f", Practice: Practice{Image: "/i", Bundle: "/b"},
+			Disk:    "/d/disk.img", Cgroup: "/bothy/pool", Filters: "/f", Practice: Practice{Image: "/i", Bundle: "/b"},
 		}},
 		"ready":    {Ready: &PoolReady{Pid: 7}},
 		"assign":   {Assign: &PoolAssignment{ID: "id", Bundle: "/b"}},
@@ -43,8 +43,8 @@ func TestBadPoolMessages(t *testing.T) {
 		"newer":            `{"version":2,"ready":{"pid":1}}`,
 		"says nothing":     `{"version":1}`,
 		"says two things":  `{"version":1,"ready":{"pid":1},"failed":"x"}`,
-		"no template":      `{"version":1,"prepare":{"dir":"/d","disk":"/d","cgroup":"/c","practice":{"image":"/i","bundle":"/b"}}}`,
-		"relative dir":     `{"version":1,"prepare":{"machine":{"template":{"digest":"x"}},"dir":"d","disk":"/d","cgroup":"/c","practice":{"image":"/i","bundle":"/b"}}}`,
+		"no template":      `{"version":1,"prepare":{"disk":"/d","cgroup":"/c","practice":{"image":"/i","bundle":"/b"}}}`,
+		"relative disk":    `{"version":1,"prepare":{"machine":{"template":{"digest":"x"}},"disk":"d","cgroup":"/c","practice":{"image":"/i","bundle":"/b"}}}`,
 		"no id":            `{"version":1,"assign":{"bundle":"/b"}}`,
 		"relative bundle":  `{"version":1,"assign":{"id":"x","bundle":"b"}}`,
 		"two in one":       `{"version":1,"ready":{"pid":1}}{"version":1,"ready":{"pid":1}}`,

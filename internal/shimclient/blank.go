@@ -26,6 +26,7 @@ type BlankOptions struct {
 	Executable *os.File // see Options
 	// Files are the machine's tap and its template's; they stay the caller's.
 	Files   []*os.File
+	Dir     string // an existing directory, absolute path: takes the shim's and the machine's messages
 	Prepare shimapi.PoolPrepare
 }
 
@@ -59,8 +60,8 @@ func startBlank(opts BlankOptions) (*Blank, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	log := filepath.Join(opts.Prepare.Dir, shimapi.ShimLog)
-	proc, err := spawn(programPath(opts.Binary, opts.Executable), log, []string{"pool"}, append([]*os.File{theirs}, opts.Files...))
+	log := filepath.Join(opts.Dir, shimapi.ShimLog)
+	proc, err := spawn(programPath(opts.Binary, opts.Executable), log, []string{"pool", "-bundle", opts.Dir}, append([]*os.File{theirs}, opts.Files...))
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
