@@ -66,15 +66,14 @@ func (p *pair) whiteout() bool {
 
 // opaque says that a directory hides the one below it.
 func (p *pair) opaque() bool {
-	value, err := xattr(p.upper, opaqueXattr)
-	return err == nil && value == "y"
+	return hasXattr(p.upper, opaqueXattr, "y")
 }
 
 // whole refuses files that are not all in the upper side. The engine mounts
 // overlays so that there are none.
 func (p *pair) whole() error {
 	for _, name := range []string{redirectXattr, metacopyXattr} {
-		if _, err := xattr(p.upper, name); err == nil {
+		if _, err := unix.Getxattr(procPath(p.upper), name, nil); err == nil {
 			return fmt.Errorf("%s lies partly in the layers below (%s), which this kernel's overlay file system must not do: %w", p.path, name, errdefs.ErrFailedPrecondition)
 		}
 	}

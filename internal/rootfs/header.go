@@ -31,7 +31,8 @@ func travels(name string) bool {
 	return name == "system.posix_acl_access" || name == "system.posix_acl_default"
 }
 
-// header describes a file that there is an O_PATH handle of.
+// header describes a file that there is an O_PATH handle of, without its extended
+// attributes; nil: no archive can hold it.
 func header(handle *os.File, name string, st *unix.Stat_t) (*tar.Header, error) {
 	h := &tar.Header{
 		Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid),
@@ -57,61 +58,60 @@ func header(handle *os.File, name string, st *unix.Stat_t) (*tar.Header, error) 
 	default: // a socket: it is nothing without who listens on it
 		return nil, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return h, xattrsInto(h, handle)
+	return h, err
 }
 
-// xattrsInto adds the extended attributes that travel.
-func xattrsInto(h *tar.Header, handle *os.File) error {
-	list, err := xattrs(handle)
-	if err != nil {
-		return err
+// attributes reads extended attributes: of a file that is open, or of one that
+// there is an O_PATH handle of, which takes a path. Its buffer serves all files.
+type attributes struct{ buf [maxXattrs]byte }
+
+// addTo adds those that travel to a header.
+func (a *attributes) addTo(h *tar.Header, file *os.File, open bool) error {
+	list, get := listPath, getPath
+	if open {
+		list, get = listOpen, getOpen
 	}
-	for _, name := range list {
+	n, err := list(file, a.buf[:])
+	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || n == 0 && err == nil {
+		return nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "listxattr", Path: file.Name(), Err: err}
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(a.buf[:n]), "\x00"), "\x00") {
 		if !travels(name) {
 			continue
 		}
-		value, err := xattr(handle, name)
+		n, err := get(file, name, a.buf[:])
 		if errors.Is(err, unix.ENODATA) {
 			continue // gone since
 		}
 		if err != nil {
-			return err
+			return &os.PathError{Op: "getxattr " + name, Path: file.Name(), Err: err}
 		}
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
-		h.PAXRecords[paxXattr+name] = value
+		h.PAXRecords[paxXattr+name] = string(a.buf[:n])
 	}
 	return nil
 }
 
-// xattrs lists a file's extended attributes; none where there cannot be any.
-func xattrs(handle *os.File) ([]string, error) {
-	buf := make([]byte, maxXattrs)
-	n, err := unix.Listxattr(procPath(handle), buf)
-	if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, &os.PathError{Op: "listxattr", Path: handle.Name(), Err: err}
-	}
-	return strings.FieldsFunc(string(buf[:n]), func(r rune) bool { return r == 0 }), nil
+func listPath(f *os.File, buf []byte) (int, error) { return unix.Listxattr(procPath(f), buf) }
+func listOpen(f *os.File, buf []byte) (int, error) { return unix.Flistxattr(int(f.Fd()), buf) }
+func getPath(f *os.File, name string, buf []byte) (int, error) {
+	return unix.Getxattr(procPath(f), name, buf)
+}
+func getOpen(f *os.File, name string, buf []byte) (int, error) {
+	return unix.Fgetxattr(int(f.Fd()), name, buf)
 }
 
-func xattr(handle *os.File, name string) (string, error) {
-	small := make([]byte, 256)
-	n, err := unix.Getxattr(procPath(handle), name, small)
-	if errors.Is(err, unix.ERANGE) {
-		small = make([]byte, maxXattrs)
-		n, err = unix.Getxattr(procPath(handle), name, small)
-	}
-	if err != nil {
-		return "", &os.PathError{Op: "getxattr " + name, Path: handle.Name(), Err: err}
-	}
-	return string(small[:n]), nil
+// hasXattr says whether a file that there is an O_PATH handle of has an extended
+// attribute, with a short value.
+func hasXattr(handle *os.File, name string, value string) bool {
+	buf := make([]byte, len(value)+1)
+	n, err := unix.Getxattr(procPath(handle), name, buf)
+	return err == nil && string(buf[:n]) == value
 }
 
 // fileMode gives a mode in Go's bits, which is what docker's clients read.

@@ -25,6 +25,7 @@ type packer struct {
 	out   *tar.Writer
 	buf   []byte
 	zeros []byte
+	attrs attributes
 	seen  map[inode]string // files with several names: the first of them in the archive
 }
 
@@ -115,27 +116,45 @@ func (p *packer) file(handle *os.File, name string, st *unix.Stat_t) error {
 		id := inode{st.Dev, st.Ino}
 		if first, ok := p.seen[id]; ok {
 			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
-		} else {
-			p.seen[id] = name
+			return p.out.WriteHeader(h)
 		}
+		p.seen[id] = name
 	}
-	if h.Typeflag != tar.TypeReg || h.Size == 0 {
-		return p.out.WriteHeader(h)
+	if h.Size > 0 {
+		return p.regular(handle, h, st)
 	}
+	if err := p.attrs.addTo(h, handle, false); err != nil {
+		return err
+	}
+	return p.out.WriteHeader(h)
+}
+
+// regular writes a file that has content.
+func (p *packer) regular(handle *os.File, h *tar.Header, st *unix.Stat_t) error {
 	file, err := reopen(handle, unix.O_RDONLY)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	if err := p.attrs.addTo(h, file, true); err != nil {
+		return err
+	}
 	if err := p.out.WriteHeader(h); err != nil {
 		return err
 	}
-	return p.content(file, h.Size)
+	if st.Size > copySize && st.Blocks*512 < st.Size {
+		return p.sparse(file, h.Size)
+	}
+	n, err := p.copy(file, 0, h.Size)
+	if err != nil {
+		return err
+	}
+	return p.fill(h.Size - n) // it has become shorter
 }
 
-// content writes size bytes of a file: zeros where it has a hole or has become
+// sparse writes size bytes of a file: zeros where it has a hole or has become
 // shorter.
-func (p *packer) content(file *os.File, size int64) error {
+func (p *packer) sparse(file *os.File, size int64) error {
 	for at := int64(0); at < size; {
 		if err := p.ctx.Err(); err != nil {
 			return err

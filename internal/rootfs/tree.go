@@ -96,7 +96,7 @@ func openDir(handle *os.File) (*os.File, error) {
 
 // reopen opens a regular file, of which there is an O_PATH handle.
 func reopen(handle *os.File, flags int) (*os.File, error) {
-	fd, err := unix.Open(procPath(handle), flags|unix.O_CLOEXEC|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	fd, err := unix.Open(procPath(handle), flags|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: handle.Name(), Err: err}
 	}
