@@ -17,7 +17,7 @@ const (
 	leastMachineMemory = 256 * mebibyte
 	// machineAllowance is what a virtual machine has beyond its container's
 	// memory limit, for its kernel and the executor in it.
-	machineAllowance = 160 * mebibyte
+	machineAllowance = 112 * mebibyte
 	// machineBooks is the part of its memory that a kernel keeps books on all of
 	// it in: 64 bytes for each page of 4096, and some room.
 	machineBooks = 1. / 60

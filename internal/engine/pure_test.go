@@ -69,8 +69,8 @@ func TestMachineSize(t *testing.T) {
 	for _, tc := range []struct{ limit, memory int64 }{
 		{0, 2 * gibibyte},
 		{6 * mebibyte, leastMachineMemory},
-		{128 * mebibyte, 384 * mebibyte},
-		{256 * mebibyte, 512 * mebibyte},
+		{128 * mebibyte, 256 * mebibyte},
+		{256 * mebibyte, 384 * mebibyte},
 		{512 * mebibyte, 768 * mebibyte},
 		{gibibyte, gibibyte + gibibyte/4},
 		{gibibyte + 1, gibibyte + gibibyte/4},
