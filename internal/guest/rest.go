@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/api/types"
 	"github.com/containerd/errdefs/pkg/errgrpc"
@@ -109,11 +110,30 @@ func (d *disks) forget() error {
 	return nil
 }
 
-// flush drops the kernel's cache of a block device.
+// A file system that nobody sees any more may stay mounted for a moment, until
+// the kernel has let go of the last process that used it.
+const (
+	unmountTimeout = 10 * time.Second
+	unmountPoll    = 2 * time.Millisecond
+)
+
+// flush drops the kernel's cache of a block device that no file system is on any
+// more. One that still is would be found again when another disk is mounted from
+// the same device, so it is waited for.
 func flush(device string) error {
-	f, err := os.Open(device)
+	f, err := openUnmounted(device)
 	if err != nil {
 		return err
 	}
 	return errors.Join(unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0), f.Close())
+}
+
+// openUnmounted opens a block device once no file system is on it.
+func openUnmounted(device string) (*os.File, error) {
+	for deadline := time.Now().Add(unmountTimeout); ; time.Sleep(unmountPoll) {
+		f, err := os.OpenFile(device, os.O_RDONLY|unix.O_EXCL, 0)
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return f, err
+		}
+	}
 }
