@@ -194,6 +194,18 @@ func (s *machineStatus) report(bundle string) {
 	}
 }
 
+// came completes what is known of a machine that has come up, by what its shim
+// says.
+func (m *machines) came(p *machinePlan, s *machineStatus, bundle string) {
+	if p == nil {
+		return
+	}
+	s.report(bundle)
+	if p.template != nil {
+		m.templates.judge(p.template.Digest, s.Reason)
+	}
+}
+
 // attributes are what a container's start event says of its machine.
 func (s *machineStatus) attributes() []string {
 	if s == nil {

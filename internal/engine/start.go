@@ -147,9 +147,7 @@ func (s *starter) start(ctx context.Context, c *ctr, rec record) (_ *run, err er
 	if err := s.create(ctx, c, rec, p, t); err != nil {
 		return nil, err
 	}
-	if p.machineStatus != nil {
-		p.machineStatus.report(s.bundle(c.id))
-	}
+	s.machines.came(p.plan, p.machineStatus, s.bundle(c.id))
 	r := &run{task: t, machine: p.machineStatus}
 	clock.lap("create")
 	if p.endpoint != nil {

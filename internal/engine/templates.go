@@ -25,6 +25,12 @@ const (
 	// templateLook the time between two looks at that and at the disk.
 	templateIdle = 10 * time.Minute
 	templateLook = 5 * time.Minute
+	// templateMemory is the memory in bytes that the host must have left for a
+	// template to be made, and for those that nobody uses to stay in memory.
+	templateMemory = 512 << 20
+	// templateStrikes is how many machines in a row may fail to go on from a
+	// template before it is dropped: one may have had no time or memory.
+	templateStrikes = 2
 	// A template that could not be made is tried again after firstRetry, then
 	// after twice as long, up to lastRetry: and only if it is wanted.
 	firstRetry = time.Minute
@@ -51,6 +57,8 @@ type templates struct {
 	maker templateMaker
 	log   *slog.Logger
 	now   func() time.Time
+	// memory gives what the host has left and what it has, bytes; zeros: unknown.
+	memory func() (available, total int64)
 
 	ctx  context.Context // ends when the engine is closed
 	jobs sync.WaitGroup
@@ -60,6 +68,7 @@ type templates struct {
 	waiting []templateJob
 	making  digest.Digest // "": none
 	failed  map[digest.Digest]templateFailure
+	strikes map[digest.Digest]int
 }
 
 // templateFailure is why there is no template.
@@ -70,7 +79,10 @@ type templateFailure struct {
 }
 
 func newTemplates(ctx context.Context, store *template.Store, maker templateMaker, log *slog.Logger) *templates {
-	return &templates{store: store, maker: maker, log: log, now: time.Now, ctx: ctx, failed: map[digest.Digest]templateFailure{}}
+	return &templates{
+		store: store, maker: maker, log: log, now: time.Now, memory: hostMemoryLeft, ctx: ctx,
+		failed: map[digest.Digest]templateFailure{}, strikes: map[digest.Digest]int{},
+	}
 }
 
 // take gives the template of a shape, which is the caller's to close, or says why
@@ -179,6 +191,9 @@ func (t *templates) made(d digest.Digest, err error) {
 // makeOne makes a template and keeps it.
 func (t *templates) makeOne(job templateJob) error {
 	begin := time.Now()
+	if left, total := t.memory(); total > 0 && left < templateMemory {
+		return failure(errdefs.ErrResourceExhausted, "the host has %d MiB of memory left, and a template is made only where it has %d", left>>20, templateMemory>>20)
+	}
 	dropped, err := t.store.MakeRoom(t.ctx, templateRoom)
 	t.tellDropped(dropped, "the disk is short of room")
 	if err != nil {
@@ -199,6 +214,28 @@ func (t *templates) makeOne(job templateJob) error {
 	}
 	t.log.Info("made a template for virtual machines", "template", d.Encoded(), "memory", job.shape.Memory, "cpus", job.shape.CPUs, "took", time.Since(begin).Round(time.Millisecond))
 	return nil
+}
+
+// judge takes note of how a machine that had a template came up. The reason, if
+// there is one, is why it could not go on from it.
+func (t *templates) judge(d digest.Digest, reason string) {
+	t.mu.Lock()
+	if reason == "" {
+		delete(t.strikes, d)
+		t.mu.Unlock()
+		return
+	}
+	t.strikes[d]++
+	out := t.strikes[d] >= templateStrikes
+	if out {
+		delete(t.strikes, d)
+	}
+	t.mu.Unlock()
+	t.log.Warn("a virtual machine could not go on from its template", "template", d.Encoded(), "reason", reason)
+	if out {
+		t.drop(d, "machines cannot go on from it")
+		t.made(d, errors.New(reason)) // not to be made again at once
+	}
 }
 
 // drop deletes a template.
@@ -249,10 +286,10 @@ func (t *templates) tend() {
 	for {
 		dropped, err := t.store.MakeRoom(t.ctx, 0)
 		t.tellDropped(dropped, "the disk is short of room")
-		if err == nil {
-			err = t.store.Unload(t.now().Add(-templateIdle))
+		if err == nil || errdefs.IsResourceExhausted(err) {
+			err = t.store.Unload(t.now().Add(-t.idle()))
 		}
-		if err != nil && !errdefs.IsResourceExhausted(err) && t.ctx.Err() == nil {
+		if err != nil && t.ctx.Err() == nil {
 			t.log.Error("tending virtual machines' templates", "error", err)
 		}
 		select {
@@ -261,6 +298,14 @@ func (t *templates) tend() {
 			return
 		}
 	}
+}
+
+// idle is how long a template that nobody uses stays in memory.
+func (t *templates) idle() time.Duration {
+	if left, total := t.memory(); total > 0 && left < templateMemory {
+		return 0
+	}
+	return templateIdle
 }
 
 // close lets go of everything, after ctx has ended.

@@ -102,6 +102,7 @@ func openTemplateRig(t *testing.T, dir string) *templateRig {
 	ctx, end := context.WithCancel(context.Background())
 	r := &templateRig{maker: &fakeMaker{t: t}, dir: dir, log: &syncBuffer{}, end: end}
 	r.templates = newTemplates(ctx, store, r.maker, slog.New(slog.NewTextHandler(r.log, nil)))
+	r.memory = func() (int64, int64) { return 1 << 40, 1 << 40 }
 	t.Cleanup(func() {
 		end()
 		r.close()
@@ -286,5 +287,40 @@ func TestTemplateWithoutRoomSaysSo(t *testing.T) {
 	r.has(t, job(1), "free some disk space")
 	if text := r.describe(); !strings.Contains(text, "could not be made: write memory") {
 		t.Errorf("described as %q", text)
+	}
+}
+
+func TestTemplateThatMachinesCannotUseIsDropped(t *testing.T) {
+	t.Parallel()
+	r := newTemplateRig(t)
+	now := time.Now()
+	r.now = func() time.Time { return now }
+	r.want(job(1))
+	r.jobs.Wait()
+	d := job(1).shape.Digest()
+	for _, reason := range []string{"QEMU refuses", "", "QEMU refuses"} { // not twice in a row
+		r.judge(d, reason)
+		r.has(t, job(1), "")
+	}
+	r.judge(d, "QEMU refuses")
+	r.has(t, job(1), "QEMU refuses")
+	r.want(job(1)) // not yet
+	r.jobs.Wait()
+	r.has(t, job(1), "QEMU refuses")
+	now = now.Add(firstRetry)
+	r.want(job(1))
+	r.jobs.Wait()
+	r.has(t, job(1), "")
+}
+
+func TestNoTemplateIsMadeWithoutMemory(t *testing.T) {
+	t.Parallel()
+	r := newTemplateRig(t)
+	r.memory = func() (int64, int64) { return templateMemory - 1, 1 << 40 }
+	r.want(job(1))
+	r.jobs.Wait()
+	r.has(t, job(1), "the host has 511 MiB of memory left")
+	if r.maker.count.Load() > 0 || r.idle() != 0 {
+		t.Errorf("%d were begun, and others stay for %s", r.maker.count.Load(), r.idle())
 	}
 }
