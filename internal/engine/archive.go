@@ -171,7 +171,7 @@ func (s *Containers) ExportContainer(ctx context.Context, ref string) (io.ReadCl
 	}
 	r, _, err := s.read(ctx, c, files.Request{Op: files.OpExport})
 	if err != nil {
-		return nil, fmt.Errorf("Error exporting container %s: %w", ref, err)
+		return nil, fmt.Errorf("exporting container %s: %w", ref, err)
 	}
 	rec, _ := c.snapshot()
 	s.emit(events.ActionExport, rec)

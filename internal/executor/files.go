@@ -19,7 +19,8 @@ import (
 type Files struct {
 	bundle string
 	mounts *mountStack
-	view   string   // the root file system with the container's binds in it
+	root   string   // the root file system
+	view   string   // the same with the container's binds in it
 	init   *process // nil: nothing runs in it
 }
 
@@ -29,7 +30,7 @@ func (s *Service) Files(id string) (*Files, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Files{bundle: c.bundle, mounts: c.mounts, view: c.spec.Root.Path, init: c.init}, nil
+	return &Files{bundle: c.bundle, mounts: c.mounts, root: c.spec.Root.Path, view: c.spec.Root.Path, init: c.init}, nil
 }
 
 // FileMounts say what MountFiles mounts.
@@ -60,22 +61,21 @@ func MountFiles(m FileMounts) (_ *Files, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Files{bundle: m.Bundle, mounts: mounts, view: filepath.Join(m.Bundle, viewDir)}
+	f := &Files{bundle: m.Bundle, mounts: mounts, root: filepath.Join(m.Bundle, rootfsDir), view: filepath.Join(m.Bundle, viewDir)}
 	defer func() {
 		if err != nil {
 			f.Close()
 		}
 	}()
-	root := filepath.Join(m.Bundle, rootfsDir)
 	if err := os.MkdirAll(f.view, 0o755); err != nil {
 		return nil, wrap(err, "making a mount point")
 	}
-	if err := mountBind(root, f.view, options{}); err != nil {
+	if err := mountBind(f.root, f.view, options{}); err != nil {
 		return nil, wrap(err, "mounting the container's view")
 	}
 	mounts.targets = append(mounts.targets, f.view)
 	for _, b := range m.Binds {
-		if err := f.bind(root, b); err != nil {
+		if err := f.bind(b); err != nil {
 			return nil, wrap(err, "mounting %s at %s", b.Source, b.Target)
 		}
 	}
@@ -92,7 +92,7 @@ func (f *Files) Close() { f.mounts.unmount() }
 
 // bind shows a bind at its place in the view, which is made in the root file
 // system if it is missing, as a start would do.
-func (f *Files) bind(root string, b FileBind) error {
+func (f *Files) bind(b FileBind) error {
 	info, err := os.Stat(b.Source)
 	if os.IsNotExist(err) {
 		return nil
@@ -100,7 +100,7 @@ func (f *Files) bind(root string, b FileBind) error {
 	if err != nil {
 		return err
 	}
-	if err := makeMountPoint(root, b.Target, info.IsDir()); err != nil {
+	if err := makeMountPoint(f.root, b.Target, info.IsDir()); err != nil {
 		return err
 	}
 	at, err := pathrs.OpenInRoot(f.view, b.Target)
@@ -167,7 +167,7 @@ func (f *Files) View() (*os.File, error) {
 // there is no such process any more.
 func (f *Files) processRoot() (*os.File, error) {
 	v := f.init.view()
-	if v.pid == 0 || v.state != stateRunning && v.state != statePaused {
+	if v.pid == 0 || v.state == stateStopped || v.state == stateDeleted {
 		return nil, nil
 	}
 	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", v.pid))
@@ -229,7 +229,7 @@ func openPath(path string) (*os.File, error) {
 }
 
 // Root is the container's root file system, and nothing that is mounted in it.
-func (f *Files) Root() (*os.File, error) { return openPath(filepath.Join(f.bundle, rootfsDir)) }
+func (f *Files) Root() (*os.File, error) { return openPath(f.root) }
 
 // Layers are the writable side of the container's root file system, and what
 // all that is below it makes up.
