@@ -268,7 +268,7 @@ func (m *machines) openTemplates(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.practice = &practice{dir: filepath.Join(m.cacheDir, "practice")}
+	m.practice = &practice{dir: filepath.Join(m.cacheDir, "practice"), cgroupParent: m.opts.CgroupParent}
 	maker := &vmTemplates{opts: m.opts, practice: m.practice}
 	m.templates = newTemplates(ctx, store, maker, m.log)
 	return nil

@@ -24,7 +24,8 @@ import (
 // anybody: with docker's defaults, it makes the machine do once what it will do
 // for its own container. Its program is the machine's own.
 type practice struct {
-	dir string
+	dir          string
+	cgroupParent string // of the containers that the machines are for
 
 	mu    sync.Mutex
 	found *shimapi.Practice // nil until made
@@ -56,7 +57,7 @@ func (p *practice) make(ctx context.Context, to shimapi.Practice) error {
 	if err := os.MkdirAll(p.dir, 0o711); err != nil {
 		return err
 	}
-	built, err := practiceSpec()
+	built, err := practiceSpec(p.cgroupParent)
 	if err != nil {
 		return err
 	}
@@ -70,19 +71,20 @@ func (p *practice) make(ctx context.Context, to shimapi.Practice) error {
 	return practiceImage(ctx, to.Image)
 }
 
-// practiceSpec is the container's, with docker's defaults.
-func practiceSpec() (*specs.Spec, error) {
+// practiceSpec is the container's, with docker's defaults: the more it is like
+// the containers to come, the more of them the machine has done already.
+func practiceSpec(cgroupParent string) (*specs.Spec, error) {
 	host := &container.HostConfig{NetworkMode: "bridge", IpcMode: container.IPCModePrivate, ShmSize: defaultShmSize}
 	host.MaskedPaths, host.ReadonlyPaths = spec.Paths(host)
 	built, err := spec.Build(spec.Input{
-		ID: "practice", Home: spec.VM, Hostname: "practice", CgroupsPath: "/bothy/practice",
+		ID: "practice", Home: spec.VM, Hostname: "practice", CgroupsPath: filepath.Join("/", cgroupParent, "practice"),
 		Config:     &container.Config{Cmd: []string{practiceProgram, "practice"}, Env: []string{"PATH=/"}, WorkingDir: "/"},
 		HostConfig: host,
 	})
 	if err != nil {
 		return nil, err
 	}
-	built.Mounts = append(built.Mounts, specs.Mount{Source: guestProgram, Destination: practiceProgram, Type: "bind", Options: []string{"rbind", "ro"}})
+	built.Mounts = append(built.Mounts, specs.Mount{Source: guestProgram, Destination: practiceProgram, Type: "bind", Options: []string{"rbind", "ro", "rprivate"}})
 	return built, nil
 }
 
