@@ -23,6 +23,8 @@ const (
 	// makingNice is the niceness of a machine that becomes a template: those that
 	// somebody waits for go first.
 	makingNice = 10
+	// makingTimeout bounds the making of a template, which gives way to all else.
+	makingTimeout = 5 * time.Minute
 	// filterTimeout bounds the compilation of a seccomp filter.
 	filterTimeout = 10 * time.Second
 )
@@ -47,7 +49,7 @@ func (v *vmTemplates) makeTemplate(ctx context.Context, job templateJob, disk st
 	}
 	machine := job.machine
 	machine.UID = machineUser(job.shape.Digest().Encoded())
-	machine.GID = machine.UID
+	machine.GID, machine.BootTimeout = machine.UID, makingTimeout
 	tap, err := network.MakeLoneTap(machine.UID)
 	if err != nil {
 		return nil, err
