@@ -48,12 +48,13 @@ type Config struct {
 	Shim        string `json:"shim"` // the shim program; "": beside bothyd, then on PATH
 	VMKernel    string `json:"vm-kernel"`
 	VMQEMU      string `json:"vm-qemu"`
-	VMAccel     string `json:"vm-accel"`     // kvm, tcg; "": probed
-	VMDiskSize  Size   `json:"vm-disk-size"` // of a VM's writable disk
-	VMMemory    Size   `json:"vm-memory"`    // of a VM whose container has no limit; 0: the engine's choice
-	VMCPUs      int    `json:"vm-cpus"`      // likewise
-	VMTemplates bool   `json:"vm-templates"` // VMs go on from templates
-	VMPool      VMPool `json:"vm-pool"`      // how many VMs wait
+	VMAccel     string `json:"vm-accel"`      // kvm, tcg; "": probed
+	VMDiskSize  Size   `json:"vm-disk-size"`  // of a VM's writable disk
+	VMMemory    Size   `json:"vm-memory"`     // of a VM whose container has no limit; 0: the engine's choice
+	VMCPUs      int    `json:"vm-cpus"`       // likewise
+	VMTemplates bool   `json:"vm-templates"`  // VMs go on from templates
+	VMOwnMemory bool   `json:"vm-own-memory"` // no VM shares memory with another
+	VMPool      VMPool `json:"vm-pool"`       // how many VMs wait
 }
 
 // AddressPool is a range that networks get their subnets from.

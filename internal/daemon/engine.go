@@ -73,6 +73,7 @@ func (c *Config) engineOptions() (engine.Options, error) {
 			Memory:    int64(c.VMMemory),
 			CPUs:      c.VMCPUs,
 			Templates: c.VMTemplates,
+			OwnMemory: c.VMOwnMemory,
 			Pool:      int(c.VMPool),
 		},
 	}, nil

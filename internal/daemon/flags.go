@@ -55,6 +55,7 @@ func (c *Config) bind(f *pflag.FlagSet) {
 	f.Var(&c.VMDiskSize, "vm-disk-size", "Size of a virtual machine's writable disk")
 	f.Var(&c.VMMemory, "vm-memory", "Memory of a virtual machine whose container has no --memory (default: 2GiB, at most half of the host's)")
 	f.IntVar(&c.VMCPUs, "vm-cpus", c.VMCPUs, "CPUs of a virtual machine (default: the host's)")
+	f.BoolVar(&c.VMOwnMemory, "vm-own-memory", c.VMOwnMemory, "Give each virtual machine a copy of its template's memory, so that none shares memory with another")
 	f.BoolVar(&c.VMTemplates, "vm-templates", c.VMTemplates, "Start virtual machines from templates, which are made in the background")
 	f.Var(&c.VMPool, "vm-pool", "Virtual machines that wait for the next container, for each size in use: auto, 0 for none, or a number")
 }

@@ -14,6 +14,7 @@ import (
 	"bothy/internal/network"
 	"bothy/internal/shimapi"
 	"bothy/internal/spec"
+	"bothy/internal/vm"
 	"bothy/internal/vm/ext4"
 	"bothy/internal/vm/template"
 )
@@ -101,6 +102,7 @@ func (m *machines) describe(p *machinePlan) shimapi.Machine {
 		Memory:      p.memory,
 		MaxMemory:   p.parts.maxMemory,
 		CPUs:        p.cpus,
+		OwnMemory:   m.opts.VM.OwnMemory,
 		BootTimeout: bootTimeout,
 	}
 	if p.template != nil {
@@ -292,4 +294,7 @@ func (m *machines) takeUpTemplates(ctx context.Context, p machineParts) {
 		return
 	}
 	m.templates.begin(shape.host)
+	if err := vm.CanGiveBack(); err != nil && !m.opts.VM.OwnMemory {
+		m.log.Warn("virtual machines that share a template's memory do not give back what they free", "reason", err)
+	}
 }

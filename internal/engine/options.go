@@ -65,6 +65,7 @@ type VMOptions struct {
 	Memory      int64  // of one whose container has no limit; 0: 2 GiB, at most half of the host's
 	CPUs        int    // of each; 0: the host's
 	Templates   bool   // machines go on from templates, which are made when first needed
+	OwnMemory   bool   // each has a copy of its template's memory
 	Pool        int    // how many of each size in use wait for the next container; PoolAuto: as memory allows
 }
 

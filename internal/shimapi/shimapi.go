@@ -122,6 +122,9 @@ type Machine struct {
 	// MaxMemory is what the machine can grow to while it runs; 0: it cannot.
 	MaxMemory int64 `json:"maxMemory,omitempty"`
 	CPUs      int   `json:"cpus"`
+	// OwnMemory gives a machine that goes on from a template a copy of its memory,
+	// rather than that which its siblings share until they write to it.
+	OwnMemory bool `json:"ownMemory,omitempty"`
 	// UID and GID are what QEMU runs as: no other process has them.
 	UID uint32 `json:"uid"`
 	GID uint32 `json:"gid"`

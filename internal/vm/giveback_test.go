@@ -30,13 +30,19 @@ func TestMemoryComesBack(t *testing.T) {
 			t.Skip(err)
 		}
 		k := makeTemplate(ctx, t, p)
-		s := newMemStreams("")
-		c := k.machine(t, s)
-		m := boot(t, c)
-		if r := m.Report(); !r.Restored {
-			t.Fatal(r.Reason)
+		for _, own := range []bool{false, true} {
+			s := newMemStreams("")
+			c := k.machine(t, s)
+			c.Machine.OwnMemory = own
+			begin := time.Now()
+			m := boot(t, c)
+			t.Logf("restored after %s, memory of its own: %t", time.Since(begin).Round(time.Millisecond), own)
+			if r := m.Report(); !r.Restored {
+				t.Fatal(r.Reason)
+			}
+			comesBack(ctx, t, m, c, s)
+			m.Close()
 		}
-		comesBack(ctx, t, m, c, s)
 	})
 }
 

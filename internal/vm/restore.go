@@ -36,8 +36,16 @@ func resume(ctx context.Context, c Config) (*Machine, error) {
 		return nil, err
 	}
 	defer state.Close()
+	how := arrangement{memory: c.Template.Memory, state: state}
+	if c.Machine.OwnMemory {
+		if how.memory, err = ownMemory(c.Template.Memory, c.Machine.Memory); err != nil {
+			return nil, err
+		}
+		defer how.memory.Close() // QEMU has it
+		how.own = true
+	}
 	m := newMachine(c)
-	s, err := m.start(arrangement{memory: c.Template.Memory, state: state})
+	s, err := m.start(how)
 	if err != nil {
 		return nil, err
 	}
@@ -55,11 +63,11 @@ func resume(ctx context.Context, c Config) (*Machine, error) {
 	return m, nil
 }
 
-// reopened opens a file once more: QEMU reads it from its own offset on.
+// reopened opens a file once more, with an offset of its own.
 func reopened(f *os.File) (*os.File, error) {
 	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	if err != nil {
-		return nil, fmt.Errorf("opening the template's state: %w", err)
+		return nil, fmt.Errorf("opening a template's file: %w", err)
 	}
 	return file, nil
 }

@@ -95,7 +95,7 @@ func (m *Machine) start(how arrangement) (s sockets, err error) {
 		path: machine.QEMU, args: args, uid: machine.UID, gid: machine.GID, groups: kvmGroups(machine.Accel),
 		files: h.files, boot: []string{machine.Kernel, machine.Initramfs},
 	}
-	if how.state != nil {
+	if how.state != nil && !how.own {
 		program.memory = how.memory
 	}
 	m.process, err = startProcess(program)
@@ -146,7 +146,7 @@ func (m *Machine) passFiles(l *Layout, h *inherited, how arrangement) error {
 	serial := byIndex
 	if how.memory != nil {
 		serial = bySlot(m.config.Machine.Fresh)
-		l.Slots = &Slots{MemoryFD: h.pass(how.memory), Share: how.state == nil, Incoming: how.state != nil}
+		l.Slots = &Slots{MemoryFD: h.pass(how.memory), Share: how.state == nil || how.own, Incoming: how.state != nil}
 	}
 	if how.state != nil {
 		m.stateFD = h.pass(how.state)
@@ -170,6 +170,7 @@ func (m *Machine) passFiles(l *Layout, h *inherited, how arrangement) error {
 type arrangement struct {
 	memory *os.File // not nil: it has slots, and this file is its memory
 	state  *os.File // not nil: it goes on from this state of its devices
+	own    bool     // nobody else has memory, which is what the state goes with
 }
 
 // shutdownReason puts the reason of QEMU's SHUTDOWN event in words.
