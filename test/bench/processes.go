@@ -82,7 +82,7 @@ func below(all map[int]process, ancestor int, program string) []process {
 }
 
 const (
-	settleLimit = 2 * time.Minute
+	settleLimit = time.Minute
 	settlePause = 150 * time.Millisecond
 	// idleTicks is how much of a pause, in hundredths of a second, machines that
 	// wait may use together.
@@ -127,6 +127,23 @@ func (e *engine) warm(ctx context.Context, flags ...string) error {
 		return fmt.Errorf("the first machine: %w", err)
 	}
 	return e.settle(ctx, 0)
+}
+
+// fill runs machines until one more waits: a shape has to be in use before its
+// template is made, and that has to be there before machines wait.
+func (e *engine) fill(ctx context.Context, flags ...string) error {
+	err := e.warm(ctx, flags...)
+	for try := 0; err == nil && try < 3; try++ {
+		if _, err = e.do(ctx, echo(flags...)...); err != nil {
+			return err
+		}
+		if waits := e.settle(ctx, 1); waits == nil || ctx.Err() != nil {
+			return waits
+		} else if try == 2 {
+			err = waits
+		}
+	}
+	return err
 }
 
 // memory is what a process holds, in bytes.

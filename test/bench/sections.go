@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -70,14 +69,11 @@ func startMachines(ctx context.Context, l *lab) []figure {
 	if plainErr == nil {
 		contenders = append(contenders, bareMachines(ctx, plain, l.rounds)...)
 	}
-	// The first machine of a shape makes the template, or fills the pool.
-	for _, e := range []*engine{template, pool} {
-		if e == nil {
-			continue
-		}
-		if _, err := e.do(ctx, vm...); err != nil {
-			fmt.Fprintf(os.Stderr, "bench: the first machine: %s\n", firstLines(err.Error()))
-		}
+	if templateErr == nil {
+		restored.problem = template.warm(ctx, "--isolation", "vm")
+	}
+	if poolErr == nil {
+		pooled.problem = pool.fill(ctx, "--isolation", "vm")
 	}
 	return inTurn(ctx, contenders...)
 }
