@@ -147,6 +147,29 @@ func TestStartWaitsForAReader(t *testing.T) {
 	}
 }
 
+// A client that does not read holds nobody up for ever.
+func TestStartTakesOverFromAStalledReader(t *testing.T) {
+	t.Parallel()
+	r := withFiles(t)
+	r.create("web", container.HostConfig{})
+	c, err := r.index.find("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.still.stall = 10 * time.Millisecond
+	archive, _, err := r.ArchivePath(t.Context(), "web", "/f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close()
+	if err := r.StartContainer(t.Context(), "web"); err != nil {
+		t.Error(err)
+	}
+	if st := r.state("web"); !st.Running {
+		t.Errorf("%+v", st)
+	}
+}
+
 // Removing does not wait either, and leaves nothing.
 func TestRemoveAfterReading(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
@@ -25,6 +27,10 @@ import (
 // takes its time to boot.
 const filesLinger = 3 * time.Second
 
+// filesStall is how long a request for the files of a container that somebody
+// else waits for may stand still before it is ended.
+const filesStall = 20 * time.Second
+
 // still keeps the files of a container that does not run open, by a shim that
 // makes no process. The container is acquired meanwhile: who else wants it
 // waits for a request that is under way, and for nothing more.
@@ -33,6 +39,8 @@ type still struct {
 	opening chan struct{} // a token: held while a session is opened; nil until it is wanted
 	open    *session      // nil: none
 	wanted  int           // operations that wait for the container
+
+	stall time.Duration // in place of filesStall; 0: that
 }
 
 // session is a shim that serves files.
@@ -42,6 +50,25 @@ type session struct {
 	linger *time.Timer   // runs while there are no users
 	end    func()        // ends the shim and releases the container
 	ended  chan struct{} // closed after end
+	moved  atomic.Int64  // bytes, in either direction
+}
+
+// movingConn notes what moves.
+type movingConn struct {
+	shimclient.Conn
+	moved *atomic.Int64
+}
+
+func (c movingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.moved.Add(int64(n))
+	return n, err
+}
+
+func (c movingConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.moved.Add(int64(n))
+	return n, err
 }
 
 // enter waits until no session is being opened, and keeps others from opening
@@ -108,14 +135,40 @@ func (f *still) want() (satisfied func()) {
 	f.mu.Lock()
 	f.wanted++
 	o := f.open
+	stall := cmp.Or(f.stall, filesStall)
 	f.mu.Unlock()
+	done := make(chan struct{})
 	if o != nil {
 		f.shut(o, false)
+		go f.hurry(o, stall, done)
 	}
 	return func() {
+		close(done)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.wanted--
+	}
+}
+
+// hurry ends a session that somebody waits for once nothing has moved for a
+// while: its client has stopped reading, or writing.
+func (f *still) hurry(o *session, stall time.Duration, done <-chan struct{}) {
+	tick := time.NewTicker(stall)
+	defer tick.Stop()
+	for last := o.moved.Load(); ; {
+		select {
+		case <-tick.C:
+		case <-done:
+			return
+		case <-o.ended:
+			return
+		}
+		now := o.moved.Load()
+		if now == last {
+			f.shut(o, true)
+			return
+		}
+		last = now
 	}
 }
 
@@ -133,7 +186,7 @@ func (s *Containers) stillFiles(ctx context.Context, c *ctr) (shimclient.Conn, f
 		c.still.leave(o)
 		return nil, nil, err
 	}
-	return conn, func() { c.still.leave(o) }, nil
+	return movingConn{conn, &o.moved}, func() { c.still.leave(o) }, nil
 }
 
 // session gives a session, the one that there is or a new one, with one more
