@@ -14,9 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readSpec reads a bundle's runtime spec. Paths in it that are relative to the
-// bundle come out absolute: libcontainer takes them relative to the working
-// directory, which a server with many bundles has not.
+// readSpec reads a bundle's runtime spec and completes it.
 func readSpec(bundle string) (*specs.Spec, error) {
 	data, err := os.ReadFile(filepath.Join(bundle, "config.json"))
 	if err != nil {
@@ -26,17 +24,24 @@ func readSpec(bundle string) (*specs.Spec, error) {
 	if err := json.Unmarshal(data, spec); err != nil {
 		return nil, errorf(errdefs.ErrInvalidArgument, "reading the bundle's spec: %w", err)
 	}
+	return spec, complete(bundle, spec)
+}
+
+// complete makes a bundle's spec one that can be used. Paths in it that are
+// relative to the bundle come out absolute: libcontainer takes them relative to
+// the working directory, which a server with many bundles has not.
+func complete(bundle string, spec *specs.Spec) error {
 	switch {
 	case spec.Process == nil:
-		return nil, errorf(errdefs.ErrInvalidArgument, "the bundle's spec has no process")
+		return errorf(errdefs.ErrInvalidArgument, "the bundle's spec has no process")
 	case spec.Root == nil:
-		return nil, errorf(errdefs.ErrInvalidArgument, "the bundle's spec has no root")
+		return errorf(errdefs.ErrInvalidArgument, "the bundle's spec has no root")
 	case spec.Linux == nil:
-		return nil, errorf(errdefs.ErrInvalidArgument, "the bundle's spec has no linux section")
+		return errorf(errdefs.ErrInvalidArgument, "the bundle's spec has no linux section")
 	}
 	if spec.Annotations[AllDevicesAnnotation] == "true" {
 		if err := addAllDevices(spec, "/dev"); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	spec.Root.Path = inBundle(bundle, spec.Root.Path)
@@ -45,7 +50,7 @@ func readSpec(bundle string) (*specs.Spec, error) {
 			spec.Mounts[i].Source = inBundle(bundle, m.Source)
 		}
 	}
-	return spec, nil
+	return nil
 }
 
 func isBind(m specs.Mount) bool {

@@ -48,10 +48,11 @@ func parseOverlay(o options) (overlayDirs, error) {
 // kernel's defaults: so an image layer can be made of that.
 var selfContained = []string{"redirect_dir=off", "metacopy=off"}
 
-// mountOverlay mounts an overlay. Its directories are given to the kernel
-// relative to the bundle, in which a thread of our own stands for that: so the
-// names of 127 layers fit in the page that mount(2) takes. Where they don't
-// fit, the newer calls that take each layer by itself are used.
+// mountOverlay mounts an overlay. Where the names of its directories don't fit in
+// the page that mount(2) takes, they are given to the kernel relative to the
+// bundle, in which a thread of our own stands for that: so those of 127 layers
+// do. Where even they don't, the newer calls that take each layer by itself are
+// used.
 func mountOverlay(bundle, target string, o options) (*overlayDirs, error) {
 	d, err := parseOverlay(o)
 	if err != nil {
@@ -70,13 +71,29 @@ func mountOverlay(bundle, target string, o options) (*overlayDirs, error) {
 }
 
 func (d overlayDirs) mount(bundle, target string, flags uintptr) error {
-	data := d.data()
+	data := d.in(bundle).data()
+	if len(data) < os.Getpagesize() && !strings.ContainsAny(bundle, `,:\"`) { // no character that means something there
+		return mountAt("overlay", target, "overlay", flags, data)
+	}
+	data = d.data()
 	if len(data) < os.Getpagesize() {
 		return inDirectory(bundle, func() error {
 			return mountAt("overlay", target, "overlay", flags, data)
 		})
 	}
 	return d.mountByLayer(bundle, target, flags)
+}
+
+// in gives the directories with their whole names.
+func (d overlayDirs) in(bundle string) overlayDirs {
+	whole := overlayDirs{rest: d.rest}
+	for _, l := range d.lower {
+		whole.lower = append(whole.lower, inBundle(bundle, l))
+	}
+	if d.upper != "" {
+		whole.upper, whole.work = inBundle(bundle, d.upper), inBundle(bundle, d.work)
+	}
+	return whole
 }
 
 func (d overlayDirs) data() string {

@@ -20,6 +20,12 @@ var _ taskapi.TTRPCTaskService = (*Service)(nil)
 // Create mounts the root file system and makes the container's first process,
 // up to its exec. What fails leaves nothing behind.
 func (s *Service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	return s.CreateFrom(ctx, r, nil)
+}
+
+// CreateFrom is Create for a caller that has the bundle's spec at hand; it is the
+// Service's from then on, and need not be in the bundle. Nil is Create.
+func (s *Service) CreateFrom(ctx context.Context, r *taskapi.CreateTaskRequest, spec *specs.Spec) (*taskapi.CreateTaskResponse, error) {
 	if r.Checkpoint != "" || r.ParentCheckpoint != "" {
 		return nil, errorf(errdefs.ErrNotImplemented, "checkpoints are not supported")
 	}
@@ -29,7 +35,7 @@ func (s *Service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	if err := s.reserve(r.ID); err != nil {
 		return nil, err
 	}
-	c, err := s.create(ctx, r)
+	c, err := s.create(ctx, r, spec)
 	if err != nil {
 		s.forget(r.ID)
 		return nil, err
@@ -38,8 +44,13 @@ func (s *Service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	return &taskapi.CreateTaskResponse{Pid: uint32(c.init.view().pid)}, nil
 }
 
-func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest) (*container, error) {
-	spec, err := readSpec(r.Bundle)
+func (s *Service) create(ctx context.Context, r *taskapi.CreateTaskRequest, spec *specs.Spec) (*container, error) {
+	var err error
+	if spec == nil {
+		spec, err = readSpec(r.Bundle)
+	} else {
+		err = complete(r.Bundle, spec)
+	}
 	if err != nil {
 		return nil, err
 	}

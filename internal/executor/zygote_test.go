@@ -40,7 +40,11 @@ func (h *zygoteHarness) New(t *testing.T) executortest.Fixture {
 			}
 		}
 	})
-	learn(t, f)
+	model := executortest.DefaultSpec()
+	model.Linux.CgroupsPath = cgroupPath("model")
+	if err := f.service.Learn(model); err != nil {
+		t.Fatal(err)
+	}
 	f.client = &preparing{serve(t, f.service), f.service, h}
 	return f
 }
@@ -57,19 +61,6 @@ func waiterProgram(t *testing.T) string {
 	return path
 }
 
-// learn has the service make one container, to make others like it.
-func learn(t *testing.T, f *fixture) {
-	t.Helper()
-	ctx := context.Background()
-	r := f.prepare(t, "model", executortest.DefaultSpec())
-	if _, err := f.service.Create(ctx, r); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := f.service.Delete(ctx, &taskapi.DeleteRequest{ID: r.ID}); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // preparing makes a zygote before each container.
 type preparing struct {
 	taskapi.TTRPCTaskService
@@ -84,4 +75,3 @@ func (p *preparing) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*
 	}
 	return p.TTRPCTaskService.Create(ctx, r)
 }
-

@@ -12,17 +12,13 @@ import (
 	"bothy/internal/netns"
 )
 
-// namespace gives a container a path for its network namespace, where there may
-// be one already: the spare.
-func (n *networks) namespace(id string) (path string, made bool, err error) {
-	n.mu.Lock()
-	path, n.spare = n.spare, ""
-	n.mu.Unlock()
-	made = path != ""
-	if !made {
-		if path, err = newNetNSFile(id); err != nil {
-			return "", false, err
-		}
+// namespace gives a container a path for its network namespace: the spare's, if
+// there is one.
+func (n *networks) namespace(id string, ahead *spare) (path string, err error) {
+	if ahead != nil {
+		path = ahead.path
+	} else if path, err = newNetNSFile(id); err != nil {
+		return "", err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -30,7 +26,7 @@ func (n *networks) namespace(id string) (path string, made bool, err error) {
 		n.paths = map[string]string{}
 	}
 	n.paths[id] = path
-	return path, made, nil
+	return path, nil
 }
 
 // newNetNSFile makes a file that a network namespace can be kept on.
@@ -40,34 +36,6 @@ func newNetNSFile(name string) (string, error) {
 	}
 	path := filepath.Join(netnsDir, name)
 	return path, os.WriteFile(path, nil, 0o444)
-}
-
-// prepare makes a network namespace for the next container, unless there is
-// one, and returns its path.
-func (n *networks) prepare() (string, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.spare != "" {
-		return n.spare, nil
-	}
-	n.spares++
-	path, err := newNetNSFile(fmt.Sprint(".spare-", n.spares)) // no container's id
-	if err != nil {
-		return "", err
-	}
-	err = inNewNetNS(path, nil, func() error {
-		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		return setUpLoopback(h)
-	})
-	if err != nil {
-		return "", fmt.Errorf("making a network namespace ahead: %w", err)
-	}
-	n.spare = path
-	return path, nil
 }
 
 // inSpare moves links to the network namespace at path and runs f in it.
@@ -102,6 +70,10 @@ func (n *networks) remove(id string) error {
 	if path == "" {
 		return nil
 	}
+	return removeNetNS(path)
+}
+
+func removeNetNS(path string) error {
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("removing the network namespace: %w", err)
 	}

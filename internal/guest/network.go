@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -27,17 +28,18 @@ type networks struct {
 	mu      sync.Mutex            // guards what follows
 	pending map[string]chan error // by container, with one result
 	spares  int                   // how many were made
-	spare   string                // path of a network namespace that nobody uses yet; "" for none
+	spare   *spare                // nil: none
 	paths   map[string]string     // of the containers' network namespaces
 }
 
 // begin sets up a container's network. It returns the path of a file on which
 // its network namespace will stand, "" for none; wait says when.
 func (n *networks) begin(id string, o *shimapi.GuestOptions) (string, error) {
-	path, made := "", false
+	ahead := n.takeSpare()
+	path := ""
 	if o.NewNetNS {
 		var err error
-		if path, made, err = n.namespace(id); err != nil {
+		if path, err = n.namespace(id, ahead); err != nil {
 			return "", err
 		}
 	}
@@ -50,7 +52,7 @@ func (n *networks) begin(id string, o *shimapi.GuestOptions) (string, error) {
 	n.mu.Unlock()
 	go func() {
 		n.modules.wait("unix", "virtio_net", "ipv6", "af_packet")
-		err := setUpNetwork(path, made, o, n.uevents)
+		err := setUpNetwork(path, ahead, o, n.uevents)
 		n.trace.mark("network")
 		result <- err
 	}()
@@ -71,8 +73,23 @@ func (n *networks) wait(id string) error {
 }
 
 // setUpNetwork gives the interfaces their settings, in a network namespace of
-// its own at path, which may be made already, or in the machine's if path is "".
-func setUpNetwork(path string, made bool, o *shimapi.GuestOptions, u *uevents) error {
+// its own at path, which is that of the spare if there is one, or in the
+// machine's if path is "".
+func setUpNetwork(path string, ahead *spare, o *shimapi.GuestOptions, u *uevents) error {
+	if ahead != nil {
+		defer ahead.close()
+		if path != "" && ahead.has(o.Interfaces) {
+			return ahead.configure(o.Interfaces[0])
+		}
+		if err := ahead.giveBack(); err != nil {
+			return err
+		}
+		if path == "" {
+			if err := removeNetNS(ahead.path); err != nil {
+				return err
+			}
+		}
+	}
 	links, err := findLinks(o.Interfaces, u)
 	if err != nil {
 		return err
@@ -81,7 +98,7 @@ func setUpNetwork(path string, made bool, o *shimapi.GuestOptions, u *uevents) e
 		return configure(o.Interfaces, links)
 	}
 	f := func() error { return configure(o.Interfaces, links) }
-	if made {
+	if ahead != nil {
 		return inSpare(path, links, f)
 	}
 	return inNewNetNS(path, links, f)
@@ -198,6 +215,25 @@ func configureLink(h *netlink.Handle, s shimapi.Interface, mac net.HardwareAddr)
 	if l == nil {
 		return errors.New("it is gone")
 	}
+	if err := nameLink(h, l, s); err != nil {
+		return err
+	}
+	if err := addAddresses(h, l, s); err != nil {
+		return err
+	}
+	if !hasIPv6(s) {
+		if err := disableIPv6(s.Name); err != nil {
+			return err
+		}
+	}
+	if err := h.LinkSetUp(l); err != nil {
+		return err
+	}
+	return addRoutes(h, l, s)
+}
+
+// nameLink gives a link its address, name and size of packets.
+func nameLink(h *netlink.Handle, l netlink.Link, s shimapi.Interface) error {
 	if s.DeviceMAC != "" {
 		own, err := net.ParseMAC(s.MAC)
 		if err != nil {
@@ -213,44 +249,49 @@ func configureLink(h *netlink.Handle, s shimapi.Interface, mac net.HardwareAddr)
 		}
 	}
 	if s.MTU > 0 && l.Attrs().MTU != s.MTU {
-		if err := h.LinkSetMTU(l, s.MTU); err != nil {
-			return err
-		}
+		return h.LinkSetMTU(l, s.MTU)
 	}
-	if err := addAddresses(h, l, s); err != nil {
-		return err
-	}
-	if err := h.LinkSetUp(l); err != nil {
-		return err
-	}
-	return addRoutes(h, l, s)
+	return nil
 }
 
 func addAddresses(h *netlink.Handle, l netlink.Link, s shimapi.Interface) error {
-	v6 := false
 	for _, text := range s.Addresses {
 		a, err := netlink.ParseAddr(text)
 		if err != nil {
 			return err
 		}
 		if a.IP.To4() == nil {
-			v6 = true
 			a.Flags = unix.IFA_F_NODAD // the host gives each address out once
 		}
 		if err := h.AddrAdd(l, a); err != nil {
 			return fmt.Errorf("adding the address %s: %w", text, err)
 		}
 	}
-	if v6 {
-		return nil
+	return nil
+}
+
+// hasIPv6 says whether an interface has an address of that kind. As docker has
+// it, there is no IPv6 at all on a network without it.
+func hasIPv6(s shimapi.Interface) bool {
+	for _, text := range s.Addresses {
+		if strings.Contains(text, ":") {
+			return true
+		}
 	}
-	// As docker has it: no IPv6 at all on a network without it.
-	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+s.Name+"/disable_ipv6", []byte("1"), 0)
+	return false
+}
+
+func disableIPv6(name string) error {
+	err := os.WriteFile(ipv6Switch(name), []byte("1"), 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	return err
 }
+
+// ipv6Switch is the file that turns IPv6 off for an interface in the network
+// namespace of the thread.
+func ipv6Switch(name string) string { return "/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6" }
 
 func addRoutes(h *netlink.Handle, l netlink.Link, s shimapi.Interface) error {
 	for _, text := range s.Gateways {

@@ -61,12 +61,12 @@ func (t *task) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*tas
 }
 
 func (t *task) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
-	inner, err := t.prepare(ctx, req)
+	inner, spec, err := t.prepare(ctx, req)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("preparing the guest of %s: %w", req.ID, err))
 	}
 	t.trace.mark("prepared")
-	return t.Service.Create(ctx, inner)
+	return t.CreateFrom(ctx, inner, spec)
 }
 
 // reserve claims an id, which names files, for a container.
@@ -136,44 +136,44 @@ func (t *task) Shutdown(context.Context, *taskAPI.ShutdownRequest) (*emptypb.Emp
 }
 
 // prepare makes the bundle, begins to set up the network, and returns the
-// request that the executor understands.
-func (t *task) prepare(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskRequest, error) {
+// request that the executor understands, and its spec.
+func (t *task) prepare(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskRequest, *specs.Spec, error) {
 	o, err := guestOptions(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if o.Trace {
 		t.trace.tell(ctx, t.streams)
 		t.trace.mark("create called")
 	}
 	if err := setClock(o.Time); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := addEntropy(o.Entropy); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	spec := &specs.Spec{}
 	if err := json.Unmarshal(o.Spec, spec); err != nil {
-		return nil, fmt.Errorf("reading the spec: %w: %w", err, errdefs.ErrInvalidArgument)
+		return nil, nil, fmt.Errorf("reading the spec: %w: %w", err, errdefs.ErrInvalidArgument)
 	}
 	netns, err := t.networks.begin(req.ID, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	setNetNS(spec, netns)
 	if spec.Linux != nil {
 		if err := t.AddFilter(spec.Linux.Seccomp, o.Filter); err != nil {
-			return nil, fmt.Errorf("keeping the seccomp filter: %w", err)
+			return nil, nil, fmt.Errorf("keeping the seccomp filter: %w", err)
 		}
 	}
 	bundle := filepath.Join(bundlesDir, req.ID)
 	if err := writeBundle(bundle, spec, o.Files); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	inner := proto.CloneOf(req)
 	inner.Bundle = bundle
 	inner.Options = nil
-	return inner, nil
+	return inner, spec, nil
 }
 
 // guestOptions decodes a request's options.
@@ -192,8 +192,8 @@ func guestOptions(req *taskAPI.CreateTaskRequest) (*shimapi.GuestOptions, error)
 	return o, nil
 }
 
-// writeBundle writes the spec and the files that it binds, whose sources it
-// changes to the guest's copies.
+// writeBundle writes the files that a spec binds, whose sources it changes to the
+// guest's copies.
 func writeBundle(bundle string, spec *specs.Spec, files []shimapi.File) error {
 	dir := filepath.Join(bundle, "files")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -215,11 +215,7 @@ func writeBundle(bundle string, spec *specs.Spec, files []shimapi.File) error {
 			spec.Mounts[i].Source = path
 		}
 	}
-	data, err := json.Marshal(spec)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(bundle, shimapi.SpecFile), data, 0o600)
+	return nil
 }
 
 // setNetNS makes a spec use the network namespace at path. With none, the

@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,18 +23,10 @@ func TestWriteBundle(t *testing.T) {
 	if err := writeBundle(bundle, spec, []shimapi.File{{HostPath: "/host/hosts", Mode: 0o100644, Data: []byte("x")}}); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(bundle, shimapi.SpecFile))
-	if err != nil {
-		t.Fatal(err)
+	if spec.Mounts[1].Source != "proc" {
+		t.Errorf("another mount was changed: %v", spec.Mounts[1])
 	}
-	var written specs.Spec
-	if err := json.Unmarshal(data, &written); err != nil {
-		t.Fatal(err)
-	}
-	if written.Mounts[1].Source != "proc" {
-		t.Errorf("another mount was changed: %v", written.Mounts[1])
-	}
-	info, err := os.Stat(written.Mounts[0].Source)
+	info, err := os.Stat(spec.Mounts[0].Source)
 	if err != nil || info.Mode() != 0o644 {
 		t.Errorf("the copy: %v, %v", info, err)
 	}

@@ -60,9 +60,12 @@ func (l Layout) longest() uint64 {
 //     slow, hence "quiet".
 //   - Memory that the machine is given later is used at once, and none is set
 //     aside for devices that could not reach it.
+//   - What is not the kernel's it gives to PID 1: with no other programs that want
+//     the processor, Go need not interrupt its goroutines, which costs signals.
 //   - The rest spares the probing for hardware that the machine does not have.
 const baseCmdline = "console=ttyS0 quiet panic=-1 reboot=t rdinit=/init random.trust_cpu=on " +
-	"cryptomgr.notests raid=noautodetect 8250.nr_uarts=1 i8042.noaux i8042.nopnp memhp_default_state=online swiotlb=noforce"
+	"cryptomgr.notests raid=noautodetect 8250.nr_uarts=1 i8042.noaux i8042.nopnp memhp_default_state=online swiotlb=noforce " +
+	"GODEBUG=asyncpreemptoff=1"
 
 // emulatedCmdline is added under emulation, where a kernel's changes to its own
 // code are what its start takes longest for: its relocation to a random address

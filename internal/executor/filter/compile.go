@@ -80,5 +80,9 @@ func (c *Cache) Add(profile *specs.LinuxSeccomp, record []byte) error {
 	if err != nil {
 		return err
 	}
-	return keep(filepath.Join(c.dir, name), bytes.NewReader(record))
+	path := filepath.Join(c.dir, name)
+	if _, err := os.Lstat(path); err == nil {
+		return nil // there is one, of the same calls
+	}
+	return keep(path, bytes.NewReader(record))
 }
