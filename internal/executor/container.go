@@ -334,32 +334,6 @@ func (c *container) forceKill() {
 	_ = c.lc.Signal(unix.SIGKILL)
 }
 
-func (c *container) pause() error {
-	c.ops.Lock()
-	defer c.ops.Unlock()
-	if err := c.init.allow(opPause); err != nil {
-		return err
-	}
-	if err := c.lc.Pause(); err != nil {
-		return wrap(err, "pausing container %s", c.id)
-	}
-	c.init.settle(statePaused)
-	return nil
-}
-
-func (c *container) resume() error {
-	c.ops.Lock()
-	defer c.ops.Unlock()
-	if err := c.init.allow(opResume); err != nil {
-		return err
-	}
-	if err := c.lc.Resume(); err != nil {
-		return wrap(err, "resuming container %s", c.id)
-	}
-	c.init.settle(stateRunning)
-	return nil
-}
-
 // delete removes a container that is created (it is killed) or stopped.
 func (c *container) delete() error {
 	c.ops.Lock()

@@ -177,9 +177,8 @@ func TestExecTerminal(t *testing.T) {
 		say("hello\r")
 		screen.await(t, "hello\r\nhello")
 		say("xy")
-		if err := cmd.Wait(); !strings.Contains(screen.text(), "read escape sequence") {
-			t.Errorf("after the detach keys: %v; screen:\n%s", err, screen.text())
-		}
+		screen.await(t, "read escape sequence")
+		_ = cmd.Wait() // docker's CLI fails then
 		if got := e.bothy(t, "inspect", "-f", "{{len .ExecIDs}}", name); got != "1" {
 			t.Errorf("after detaching, %s executions are there", got)
 		}
