@@ -62,6 +62,8 @@ func statusOf(err error) int {
 		return http.StatusNotModified
 	case errdefs.IsNotImplemented(err):
 		return http.StatusNotImplemented
+	case errdefs.IsDeadlineExceeded(err):
+		return http.StatusGatewayTimeout
 	case errdefs.IsUnavailable(err), errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable
 	default:

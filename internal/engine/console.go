@@ -13,7 +13,7 @@ import (
 
 const (
 	// consolesDir, below the exec root, has the consoles of machines that did
-	// not come up.
+	// not come up or ended unasked.
 	consolesDir = "consoles"
 	// keptConsoles is how many of them there are at most.
 	keptConsoles = 16
@@ -22,20 +22,29 @@ const (
 // keepConsole puts the console of a machine that did not come up where it
 // outlives the bundle, and lets the error that names it say so.
 func (s *starter) keepConsole(c *ctr, err error) error {
-	from := filepath.Join(s.bundle(c.id), shimapi.ConsoleLog)
-	if !strings.Contains(err.Error(), from) {
+	text := s.withConsole(c, err.Error())
+	if text == err.Error() {
 		return err
+	}
+	return kindError{errors.New(text), err}
+}
+
+// withConsole is keepConsole for a text.
+func (s *starter) withConsole(c *ctr, text string) string {
+	from := filepath.Join(s.bundle(c.id), shimapi.ConsoleLog)
+	if !strings.Contains(text, from) {
+		return text
 	}
 	dir := filepath.Join(s.opts.ExecRoot, consolesDir)
 	to := filepath.Join(dir, shortID(c.id)+".log")
-	if merr := os.MkdirAll(dir, 0o710); merr != nil {
-		return err
+	if err := os.MkdirAll(dir, 0o710); err != nil {
+		return text
 	}
-	if merr := os.Rename(from, to); merr != nil {
-		return err
+	if err := os.Rename(from, to); err != nil {
+		return text
 	}
 	pruneOldest(dir, keptConsoles)
-	return kindError{errors.New(strings.ReplaceAll(err.Error(), from, to)), err}
+	return strings.ReplaceAll(text, from, to)
 }
 
 // pruneOldest removes all but the newest files of a directory.

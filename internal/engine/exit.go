@@ -97,10 +97,12 @@ func readExit(stateDir string) (shimapi.Exit, error) {
 // for the removal of one that is to be removed then; what is left of the run is
 // cleared away before the container can be started again.
 func (s *Containers) ended(c *ctr, t task, exit shimapi.Exit) {
+	known := exit.Error
+	exit.Error = s.starter.withConsole(c, known)
 	if t != nil && exit.Error != "" {
 		// The shim may have died before its record: the last word is Cleanup's.
 		s.starter.bury(s.ctx, c, t)
-		if last, err := readExit(c.dir); err == nil {
+		if last, err := readExit(c.dir); err == nil && last.Error != known {
 			exit = last
 		}
 		t = nil

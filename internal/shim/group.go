@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/manager"
 
 	"bothy/internal/shimapi"
+	"bothy/internal/vm"
 )
 
 // machineGroup is the host's cgroup of a container whose home is a machine:
@@ -52,4 +54,16 @@ func groupPath(bundle, id string) (string, error) {
 		path = "bothy/" + id
 	}
 	return filepath.Join("/", path), nil
+}
+
+// machineError is the machine's own, unless the host's kernel is to blame.
+func machineError(machine *vm.Machine, group cgroups.Manager) error {
+	err := machine.Err()
+	if err == nil || !machine.Killed() {
+		return err
+	}
+	if n, countErr := group.OOMKillCount(); countErr == nil && n > 0 {
+		return fmt.Errorf("the host ran out of memory and killed the container's virtual machine: %w", errdefs.ErrUnavailable)
+	}
+	return err
 }

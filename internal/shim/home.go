@@ -140,7 +140,7 @@ func machineHome(machine *vm.Machine, id string, group cgroups.Manager) *home {
 		direct:           true,
 		files:            machineFiles(machine, id),
 		oomKilled:        func(ctx context.Context) (bool, error) { return machine.OOMKilled(ctx, id) },
-		err:              machine.Err,
+		err:              func() error { return machineError(machine, group) },
 		close:            func() error { return errors.Join(machine.Close(), group.Destroy()) },
 		drop:             func() error { machine.Kill(); return nil },
 	}

@@ -79,7 +79,21 @@ func TestMachineDies(t *testing.T) {
 			},
 			"echo ready; sleep 1000", 137, "signal: killed",
 		},
-		"panic": {func(*testing.T, *vm.Machine) {}, "echo ready; echo c > /proc/sysrq-trigger; sleep 1000", 255, "panicked"},
+		"panic": {func(*testing.T, *vm.Machine) {}, "echo ready; echo c > /proc/sysrq-trigger; sleep 1000", 255, "its guest's kernel panicked (sysrq: Trigger a crash / Kernel panic - not syncing: sysrq triggered crash / "},
+		"stands still": {
+			func(t *testing.T, m *vm.Machine) {
+				if err := unix.Kill(m.Pid(), unix.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := m.Task().Kill(context.Background(), &taskAPI.KillRequest{ID: "test", Signal: 15}); !errdefs.IsDeadlineExceeded(err) {
+					t.Errorf("a signal to a guest that stands still: %v", err)
+				}
+				if _, err := m.Task().Kill(context.Background(), &taskAPI.KillRequest{ID: "test", Signal: 9}); err != nil {
+					t.Errorf("its end: %v", err)
+				}
+			},
+			"echo ready; sleep 1000", 137, "its guest did not take a SIGKILL within 5s",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*bootTimeout)

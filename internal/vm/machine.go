@@ -61,6 +61,9 @@ type Machine struct {
 	report  shimapi.MachineReport
 	grown   growth
 
+	consoleTail tail
+	consoleEnd  chan struct{} // closed when nothing more comes
+
 	closing  atomic.Bool // an end of QEMU is what was asked for
 	finished chan struct{}
 	endedAt  time.Time // set before finished is closed
@@ -106,7 +109,7 @@ func newMachine(c Config) *Machine {
 	if c.Streams == nil {
 		c.Streams = noStreams{}
 	}
-	return &Machine{config: c, finished: make(chan struct{})}
+	return &Machine{config: c, finished: make(chan struct{}), consoleEnd: make(chan struct{})}
 }
 
 func boot(ctx context.Context, c Config) (*Machine, error) {
@@ -204,11 +207,20 @@ func (m *Machine) watch() {
 	m.session.Close()
 	m.removePid()
 	m.endedAt = time.Now()
+	select { // for Err
+	case <-m.consoleEnd:
+	case <-time.After(closeTimeout):
+	}
 	close(m.finished)
 }
 
-// giveUp ends the link because of something that the guest did.
+// giveUp ends the link because of something that the guest sent.
 func (m *Machine) giveUp(err error) {
+	m.hangUp(fmt.Errorf("its guest broke the protocol: %w", err))
+}
+
+// hangUp ends the link, and the machine with it, for a reason.
+func (m *Machine) hangUp(err error) {
 	m.mu.Lock()
 	if m.broken == nil {
 		m.broken = err
@@ -240,13 +252,32 @@ func (m *Machine) Err() error {
 	reason := "QEMU ended: " + m.process.reason()
 	switch {
 	case broken != nil:
-		reason = "its guest broke the protocol: " + broken.Error()
+		reason = broken.Error()
 	case m.process.killed():
 	case why != "":
+		quote, panic := lastWords(m.consoleTail.text())
+		if panic {
+			why = "its guest's kernel panicked"
+		}
 		reason = why
+		if quote != "" {
+			reason += " (" + quote + ")"
+		}
 	}
 	return fmt.Errorf("the virtual machine of %s ended unexpectedly: %s; its console is in %s: %w",
 		m.config.ID, reason, consolePath(m.config.Bundle), errdefs.ErrUnavailable)
+}
+
+// Killed says whether a signal ended QEMU, and nobody here had sent it. It is
+// certain once Done is closed.
+func (m *Machine) Killed() bool {
+	return m.ended() && m.process.killed() && !m.closing.Load() && !m.hungUp()
+}
+
+func (m *Machine) hungUp() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.broken != nil
 }
 
 // Close ends the machine: it asks QEMU to quit, kills it if that takes too

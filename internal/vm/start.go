@@ -108,7 +108,10 @@ func (m *Machine) start(how arrangement) (s sockets, err error) {
 		m.removePid()
 		return s, err
 	}
-	go keepConsole(log, console)
+	go func() {
+		keepConsole(log, console, &m.consoleTail)
+		close(m.consoleEnd)
+	}()
 	return s, nil
 }
 

@@ -150,7 +150,7 @@ func TestConsoleIsBounded(t *testing.T) {
 		theirs.Close()
 	}()
 	var d discardConsole
-	keepConsole(&d, ours)
+	keepConsole(&d, ours, &tail{})
 	if d.n != consoleLimit+len(consoleEnd) {
 		t.Fatalf("kept %d bytes", d.n)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
 	"github.com/hashicorp/yamux"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -107,6 +108,24 @@ func forward[Req, Resp any](ctx context.Context, t *guestTask, call func(context
 		return none, t.machine.goneError()
 	}
 	return none, shortened(errgrpc.ToNative(err))
+}
+
+// A guest that does not answer is not waited for any longer than this. What it is
+// asked takes a fraction of a second, emulated and on a busy host some.
+const (
+	answerTimeout = 60 * time.Second
+	killTimeout   = 5 * time.Second
+)
+
+// soon is forward for a call that a guest answers at once if it is well.
+func soon[Req, Resp any](ctx context.Context, t *guestTask, limit time.Duration, call func(context.Context, Req) (Resp, error), req Req) (Resp, error) {
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	resp, err := forward(bounded, t, call, req)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("the guest in the virtual machine of %s did not answer within %s: %w", t.machine.config.ID, limit, context.DeadlineExceeded)
+	}
+	return resp, err
 }
 
 // maxError bounds, in bytes, the text of a guest's error: it ends in records and
@@ -225,7 +244,7 @@ func (t *guestTask) Exec(ctx context.Context, req *taskAPI.ExecProcessRequest) (
 	if err := t.announce(req.ID, req.ExecID, req.Stdin, req.Stdout, req.Stderr); err != nil {
 		return nil, err
 	}
-	resp, err := forward(ctx, t, t.client.Exec, req)
+	resp, err := soon(ctx, t, answerTimeout, t.client.Exec, req)
 	if err != nil {
 		t.forget(req.ID, req.ExecID)
 	}
@@ -244,7 +263,7 @@ func (t *guestTask) Wait(ctx context.Context, req *taskAPI.WaitRequest) (*taskAP
 }
 
 func (t *guestTask) State(ctx context.Context, req *taskAPI.StateRequest) (*taskAPI.StateResponse, error) {
-	resp, err := forward(ctx, t, t.client.State, req)
+	resp, err := soon(ctx, t, answerTimeout, t.client.State, req)
 	if err != nil && t.machine.ended() {
 		return &taskAPI.StateResponse{
 			ID: req.ID, ExecID: req.ExecID, Bundle: t.machine.config.Bundle, Status: task.Status_STOPPED,
@@ -276,43 +295,55 @@ func (t *guestTask) Shutdown(ctx context.Context, req *taskAPI.ShutdownRequest) 
 }
 
 func (t *guestTask) Start(ctx context.Context, req *taskAPI.StartRequest) (*taskAPI.StartResponse, error) {
-	return forward(ctx, t, t.client.Start, req)
+	return soon(ctx, t, answerTimeout, t.client.Start, req)
 }
 
 func (t *guestTask) Pids(ctx context.Context, req *taskAPI.PidsRequest) (*taskAPI.PidsResponse, error) {
-	return forward(ctx, t, t.client.Pids, req)
+	return soon(ctx, t, answerTimeout, t.client.Pids, req)
 }
 
 func (t *guestTask) Stats(ctx context.Context, req *taskAPI.StatsRequest) (*taskAPI.StatsResponse, error) {
-	return forward(ctx, t, t.client.Stats, req)
+	return soon(ctx, t, answerTimeout, t.client.Stats, req)
 }
 
 func (t *guestTask) Connect(ctx context.Context, req *taskAPI.ConnectRequest) (*taskAPI.ConnectResponse, error) {
-	return forward(ctx, t, t.client.Connect, req)
+	return soon(ctx, t, answerTimeout, t.client.Connect, req)
 }
 
 func (t *guestTask) Pause(ctx context.Context, req *taskAPI.PauseRequest) (*emptypb.Empty, error) {
-	return forward(ctx, t, t.client.Pause, req)
+	return soon(ctx, t, answerTimeout, t.client.Pause, req)
 }
 
 func (t *guestTask) Resume(ctx context.Context, req *taskAPI.ResumeRequest) (*emptypb.Empty, error) {
-	return forward(ctx, t, t.client.Resume, req)
+	return soon(ctx, t, answerTimeout, t.client.Resume, req)
 }
 
 func (t *guestTask) Checkpoint(ctx context.Context, req *taskAPI.CheckpointTaskRequest) (*emptypb.Empty, error) {
 	return forward(ctx, t, t.client.Checkpoint, req)
 }
 
+// Kill sends a signal. A guest that does not take a SIGKILL for its container
+// ends with its machine.
 func (t *guestTask) Kill(ctx context.Context, req *taskAPI.KillRequest) (*emptypb.Empty, error) {
-	return forward(ctx, t, t.client.Kill, req)
+	resp, err := soon(ctx, t, killTimeout, t.client.Kill, req)
+	if !errdefs.IsDeadlineExceeded(err) || req.Signal != uint32(unix.SIGKILL) || req.ExecID != "" {
+		return resp, err
+	}
+	t.machine.hangUp(fmt.Errorf("its guest did not take a SIGKILL within %s", killTimeout))
+	select {
+	case <-t.machine.finished:
+		return &emptypb.Empty{}, nil
+	case <-ctx.Done():
+		return nil, err
+	}
 }
 
 func (t *guestTask) ResizePty(ctx context.Context, req *taskAPI.ResizePtyRequest) (*emptypb.Empty, error) {
-	return forward(ctx, t, t.client.ResizePty, req)
+	return soon(ctx, t, answerTimeout, t.client.ResizePty, req)
 }
 
 func (t *guestTask) CloseIO(ctx context.Context, req *taskAPI.CloseIORequest) (*emptypb.Empty, error) {
-	return forward(ctx, t, t.client.CloseIO, req)
+	return soon(ctx, t, answerTimeout, t.client.CloseIO, req)
 }
 
 // Update changes limits inside the guest, after the machine has grown to what
