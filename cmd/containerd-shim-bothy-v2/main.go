@@ -11,6 +11,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"bothy/internal/executor"
 	"bothy/internal/guest"
@@ -35,6 +36,10 @@ is what a virtual machine runs before its container.
 var errUsage = errors.New("bad usage")
 
 func main() {
+	// Goroutines that enter a container's namespaces have their thread end with
+	// them, which the process's first one cannot do: it would stay there, and keep
+	// the container's mounts. So it is this goroutine's, for good.
+	runtime.LockOSThread()
 	if executor.IsInit() {
 		executor.Init()
 	}

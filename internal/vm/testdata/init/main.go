@@ -5,12 +5,14 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"bothy/internal/executor"
 	"bothy/internal/guest"
 )
 
 func main() {
+	runtime.LockOSThread() // as the shim does
 	if executor.IsInit() {
 		executor.Init()
 	}
