@@ -1,7 +1,6 @@
 package engineapi
 
 import (
-	"context"
 	"errors"
 	"strings"
 
@@ -15,7 +14,7 @@ func Sentence(err error) string {
 	for _, kind := range []error{
 		errdefs.ErrInvalidArgument, errdefs.ErrNotFound, errdefs.ErrAlreadyExists, errdefs.ErrConflict, errdefs.ErrFailedPrecondition,
 		errdefs.ErrPermissionDenied, errdefs.ErrUnauthenticated, errdefs.ErrNotImplemented, errdefs.ErrUnavailable, errdefs.ErrInternal,
-		errdefs.ErrOutOfRange, errdefs.ErrResourceExhausted, context.DeadlineExceeded,
+		errdefs.ErrOutOfRange, errdefs.ErrResourceExhausted,
 	} {
 		if errors.Is(err, kind) { // the kernel says "permission denied", too
 			text = strings.TrimSuffix(text, ": "+kind.Error())

@@ -8,9 +8,11 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/errdefs"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"bothy/internal/shimapi"
@@ -63,7 +65,7 @@ func (s *service) record(t *task, p *process, exit *taskAPI.WaitResponse, waitEr
 		ExitedAt: exit.ExitedAt.AsTime(),
 	}
 	if err := errors.Join(t.home.err(), waitErr); err != nil {
-		record.Error = err.Error()
+		record.Error = strings.TrimSuffix(err.Error(), ": "+errdefs.ErrUnavailable.Error()) // people read it
 	} else {
 		record.OOMKilled = outOfMemory(t.home)
 	}

@@ -113,7 +113,7 @@ func forward[Req, Resp any](ctx context.Context, t *guestTask, call func(context
 // A guest that does not answer is not waited for any longer than this. What it is
 // asked takes a fraction of a second, emulated and on a busy host some.
 const (
-	answerTimeout = 60 * time.Second
+	answerTimeout = 30 * time.Second
 	killTimeout   = 5 * time.Second
 )
 
