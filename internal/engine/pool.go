@@ -27,7 +27,7 @@ const (
 	// poolMakeTimeout bounds the making of a machine.
 	poolMakeTimeout = 2 * time.Minute
 	// poolEndTimeout bounds the orderly end of one.
-	poolEndTimeout = 5 * time.Second
+	poolEndTimeout = 10 * time.Second
 )
 
 // poolPrivate is the memory in bytes that a waiting machine is expected to have

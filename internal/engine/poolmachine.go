@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,8 +17,7 @@ import (
 )
 
 // poolName names what belongs to machines that wait: a directory below the exec
-// root with one for each, another below the data root with their disks, and the
-// cgroup below the containers' that their QEMUs are in.
+// root with one for each, and another below the data root with their disks.
 const poolName = "pool"
 
 // poolRestoreTimeout bounds the time in which a machine goes on from its
@@ -40,14 +40,21 @@ type tapMaker interface {
 
 func (v *vmPool) dir(id string) string { return filepath.Join(v.opts.ExecRoot, poolName, id) }
 
-func (v *vmPool) cgroup() string { return filepath.Join("/", v.opts.CgroupParent, poolName) }
+// cgroup is what a machine is in until it is a container's.
+func (v *vmPool) cgroup(id string) string { return filepath.Join("/", v.opts.CgroupParent, id) }
 
 func (v *vmPool) diskDir() string { return filepath.Join(v.opts.DataRoot, "vm", poolName) }
 
-// sweep removes what is left of machines that have ended, in particular those of
-// a bothyd that is no more: they end by themselves.
+// sweep removes what is left of the machines of a bothyd that is no more. They
+// end by themselves.
 func (v *vmPool) sweep() error {
-	removeEmptyCgroup("/sys/fs/cgroup", v.cgroup())
+	left, err := os.ReadDir(v.dir(""))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("looking for what is left of machines that waited: %w", err)
+	}
+	for _, e := range left {
+		removeEmptyCgroup("/sys/fs/cgroup", v.cgroup(e.Name()))
+	}
 	if err := errors.Join(os.RemoveAll(v.dir("")), os.RemoveAll(v.diskDir())); err != nil {
 		return fmt.Errorf("removing what is left of machines that waited: %w", err)
 	}
@@ -71,6 +78,8 @@ func (v *vmPool) Make(ctx context.Context, id string, job templateJob) (_ waitin
 	w := &poolMachine{dir: v.dir(id), disk: filepath.Join(v.diskDir(), id+".img")}
 	defer func() {
 		if err != nil {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), poolEndTimeout)
+			defer cancel()
 			w.Close(ctx)
 		}
 	}()
@@ -87,7 +96,7 @@ func (v *vmPool) Make(ctx context.Context, id string, job templateJob) (_ waitin
 	w.blank, err = shimclient.StartBlank(shimclient.BlankOptions{
 		Binary: v.opts.Shim, Executable: v.program, Dir: w.dir, Files: []*os.File{w.tap.File, t.Memory, t.State},
 		Prepare: shimapi.PoolPrepare{
-			Machine: machine, Disk: w.disk, Cgroup: v.cgroup(),
+			Machine: machine, Disk: w.disk, Cgroup: v.cgroup(id),
 			Filters: filtersDir(v.opts), Practice: rehearsal,
 		},
 	})

@@ -30,28 +30,30 @@ const (
 // pooledMachine is a machine that went on from a template and has practised.
 type pooledMachine struct {
 	*vm.Machine
+	group cgroups.Manager // where it waits
 	dir   string
 	files []*os.File // see vmHome
 }
 
 // blankMachine makes a machine that waits.
 func blankMachine(ctx context.Context, dir string, p shimapi.PoolPrepare, files []*os.File) (*blank, error) {
-	m, err := restoreBlank(ctx, dir, p, files)
-	if err != nil {
-		return nil, fmt.Errorf("making a virtual machine that waits: %w", err)
-	}
-	return &blank{
-		pid: m.Pid(), done: m.Done(), kill: m.Kill,
-		home: (&pooledMachine{m, dir, files}).home,
-	}, nil
-}
-
-func restoreBlank(ctx context.Context, dir string, p shimapi.PoolPrepare, files []*os.File) (*vm.Machine, error) {
-	weight := &cgroups.Resources{SkipDevices: true, CpuShares: poolShares}
-	group, err := manager.New(&cgroups.Cgroup{Path: p.Cgroup, Resources: weight})
+	group, err := manager.New(&cgroups.Cgroup{Path: p.Cgroup, Resources: waitingWeight()})
 	if err != nil {
 		return nil, fmt.Errorf("opening the cgroup %s: %w", p.Cgroup, err)
 	}
+	m, err := restoreBlank(ctx, dir, p, files, group)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making a virtual machine that waits: %w", err), group.Destroy())
+	}
+	w := &pooledMachine{m, group, dir, files}
+	return &blank{pid: m.Pid(), done: m.Done(), kill: w.end, home: w.home}, nil
+}
+
+func waitingWeight() *cgroups.Resources {
+	return &cgroups.Resources{SkipDevices: true, CpuShares: poolShares}
+}
+
+func restoreBlank(ctx context.Context, dir string, p shimapi.PoolPrepare, files []*os.File, group cgroups.Manager) (*vm.Machine, error) {
 	spec, err := os.ReadFile(filepath.Join(p.Practice.Bundle, shimapi.SpecFile))
 	if err != nil {
 		return nil, err
@@ -62,7 +64,7 @@ func restoreBlank(ctx context.Context, dir string, p shimapi.PoolPrepare, files 
 	}
 	config := vm.Config{
 		ID: "the pool", Bundle: dir, Machine: p.Machine, Rootfs: practice.Rootfs(p.Disk),
-		Started: func(pid int) error { return errors.Join(group.Apply(pid), group.Set(weight)) },
+		Started: func(pid int) error { return errors.Join(group.Apply(pid), group.Set(waitingWeight())) },
 	}
 	config.Machine.Fresh = true
 	config.Taps, config.Template = splitFiles(&p.Machine, files)
@@ -86,6 +88,19 @@ func restoreBlank(ctx context.Context, dir string, p shimapi.PoolPrepare, files 
 	return m, nil
 }
 
+// end ends the machine where it waits.
+func (m *pooledMachine) end() {
+	m.Kill()
+	m.leave()
+}
+
+// leave removes the cgroup that the machine has waited in.
+func (m *pooledMachine) leave() {
+	if err := m.group.Destroy(); err != nil {
+		log.Printf("removing the cgroup of a machine that waited: %v", err)
+	}
+}
+
 // home gives the machine to a container, or starts another one if that fails.
 func (m *pooledMachine) home(ctx context.Context, o homeOptions) (*home, error) {
 	moveLog(m.dir, o.bundle)
@@ -94,7 +109,7 @@ func (m *pooledMachine) home(ctx context.Context, o homeOptions) (*home, error) 
 		return h, nil
 	}
 	log.Printf("the machine that waited is of no use, so another one is started: %v", err)
-	m.Kill()
+	m.end()
 	o.network = m.files
 	// The machine had the disk mounted, so it is not what the template knows.
 	machine := *o.machine
@@ -111,6 +126,7 @@ func (m *pooledMachine) take(ctx context.Context, o homeOptions) (*home, error) 
 	if err := group.Apply(m.Pid()); err != nil {
 		return nil, errors.Join(fmt.Errorf("moving QEMU to the container's cgroup: %w", err), group.Destroy())
 	}
+	go m.leave()
 	filter := compileFilter(ctx, o)
 	err = m.Assign(ctx, vm.Assignment{
 		ID: o.id, Bundle: o.bundle, Machine: *o.machine, Rootfs: o.rootfs, Streams: o.streams,

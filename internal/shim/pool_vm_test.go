@@ -82,7 +82,7 @@ func (p *pool) blank() (*shimclient.Blank, shimapi.PoolPrepare) {
 	opts := p.opts
 	opts.Dir = dir
 	opts.Prepare = shimapi.PoolPrepare{
-		Machine: p.machine, Disk: filepath.Join(dir, "disk.img"), Cgroup: "/bothy-shim-test/pool", Filters: dir, Practice: p.practice,
+		Machine: p.machine, Disk: filepath.Join(dir, "disk.img"), Cgroup: "/bothy-shim-test/" + filepath.Base(dir), Filters: dir, Practice: p.practice,
 	}
 	if err := ext4.Clone(p.disk, opts.Prepare.Disk); err != nil {
 		p.t.Fatal(err)
@@ -163,7 +163,7 @@ func pooledFresh(t *testing.T, p *pool) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if groups, err := os.ReadFile("/proc/" + strconv.Itoa(qemu) + "/cgroup"); err != nil || !strings.Contains(string(groups), "/bothy-shim-test/pool") {
+		if groups, err := os.ReadFile("/proc/" + strconv.Itoa(qemu) + "/cgroup"); err != nil || !strings.Contains(string(groups), prepare.Cgroup) {
 			t.Errorf("QEMU waits in the cgroups %q, %v", groups, err)
 		}
 		if i == 0 {

@@ -37,7 +37,7 @@ type PoolPrepare struct {
 	Machine Machine `json:"machine"` // with its Template; Interfaces and Files come with the container
 	Disk    string  `json:"disk"`    // an untouched copy of the template's writable disk
 	// Cgroup is where QEMU is until it is a container's, below the root of every
-	// hierarchy. Others may be in it.
+	// hierarchy. It goes when it has served.
 	Cgroup   string   `json:"cgroup"`
 	Filters  string   `json:"filters"` // see CreateOptions
 	Practice Practice `json:"practice"`
