@@ -62,6 +62,8 @@ type Machines interface {
 // Disk tells what takes how much disk. It is asked for separately, as Networks is.
 type Disk interface {
 	DiskUsage(ctx context.Context, req engineapi.DiskUsageRequest) (*engineapi.DiskUsage, error)
+	// PruneImages removes images that no container uses.
+	PruneImages(ctx context.Context, filters Filters) (*image.PruneReport, error)
 	// PruneBuildCache removes what is made again when it is needed.
 	PruneBuildCache(ctx context.Context, req engineapi.BuildCachePrune) (*build.CachePruneReport, error)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/build"
+	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/api/types/volume"
 )
@@ -92,4 +93,29 @@ func (s *Server) pruneBuildCache(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, report)
+}
+
+func (s *Server) pruneImages(w http.ResponseWriter, r *request) error {
+	backend, ok := s.backend.(Disk)
+	if !ok {
+		return notServed("bothy does not remove all unused images at once yet (image prune)")
+	}
+	filters, err := r.filters()
+	if err != nil {
+		return err
+	}
+	report, err := backend.PruneImages(r.Context(), filters)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, report)
+}
+
+// pruneNetworks has nothing to remove: there are no networks but bothy's own,
+// which are never pruned.
+func (s *Server) pruneNetworks(w http.ResponseWriter, r *request) error {
+	if _, err := r.filters(); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, network.PruneReport{NetworksDeleted: []string{}})
 }

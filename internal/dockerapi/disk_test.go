@@ -42,6 +42,26 @@ func (f *diskFake) PruneBuildCache(_ context.Context, req engineapi.BuildCachePr
 	return &build.CachePruneReport{CachesDeleted: []string{"t"}, SpaceReclaimed: 9}, f.call("prune")
 }
 
+func (f *diskFake) PruneImages(_ context.Context, filters Filters) (*image.PruneReport, error) {
+	return &image.PruneReport{ImagesDeleted: []image.DeleteResponse{{Deleted: "sha256:1"}}, SpaceReclaimed: 7}, f.call("prune images %v", filters)
+}
+
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]string{
+		`/v1.51/images/prune?filters={"dangling":{"false":true}}`: `{"ImagesDeleted":[{"Deleted":"sha256:1"}],"SpaceReclaimed":7}`,
+		"/v1.51/networks/prune":                                   `{"NetworksDeleted":[]}`,
+	} {
+		f := &diskFake{fake: &fake{}}
+		if w := doWith(f, http.MethodPost, target); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != want {
+			t.Errorf("%s: %d %s", target, w.Code, w.Body)
+		}
+	}
+	if w := doWith(&diskFake{fake: &fake{}}, http.MethodPost, "/v1.51/networks/prune?filters=x"); w.Code != http.StatusBadRequest {
+		t.Errorf("nonsense for filters: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestSystemDF(t *testing.T) {
 	t.Parallel()
 	for target, want := range map[string][]string{

@@ -25,7 +25,7 @@ func (s *Server) table() []route {
 		{method: "POST", path: "/images/load", handle: s.loadImages},
 		{method: "GET", path: "/images/search", handle: notYet("search registries")},
 		{method: "GET", path: "/images/get", handle: notYet("save images to an archive (save)")},
-		{method: "POST", path: "/images/prune", handle: notYet("remove all unused images at once (image prune)")},
+		{method: "POST", path: "/images/prune", handle: s.pruneImages},
 		{method: "GET", path: "/images/{name...}/json", handle: s.inspectImage},
 		{method: "POST", path: "/images/{name...}/tag", handle: s.tagImage},
 		{method: "GET", path: "/images/{name...}/attestations", handle: notYet("keep attestations of images")},
@@ -72,7 +72,7 @@ func (s *Server) table() []route {
 
 		{method: "GET", path: "/networks", handle: s.listNetworks},
 		{method: "POST", path: "/networks/create", handle: notYet("make networks: there are bridge, host and none")},
-		{method: "POST", path: "/networks/prune", handle: notYet("make networks: there are bridge, host and none")},
+		{method: "POST", path: "/networks/prune", handle: s.pruneNetworks},
 		{method: "GET", path: "/networks/{name}", handle: s.inspectNetwork},
 		{method: "DELETE", path: "/networks/{name}", handle: notYet("make or remove networks: there are bridge, host and none")},
 		{method: "POST", path: "/networks/{name}/connect", handle: notYet("change the network of a container")},
