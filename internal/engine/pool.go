@@ -159,22 +159,36 @@ func (p *pool) claim(job templateJob) *pooled {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil
-	}
-	u := p.uses[job.shape]
-	if u == nil {
-		u = &poolUse{}
-		p.uses[job.shape] = u
-	}
-	u.job, u.last = job, p.now()
-	if len(u.waiting) == 0 {
+	u := p.useLocked(job)
+	if len(u.waiting) == 0 || p.closed {
 		return nil
 	}
 	m := u.waiting[0]
 	u.waiting = u.waiting[1:]
 	p.moveLocked(m, poolTake)
 	return m
+}
+
+// use says that a container has a machine of the shape, where there can be none
+// waiting yet.
+func (p *pool) use(job templateJob) {
+	if p == nil || p.size == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.useLocked(job)
+}
+
+// useLocked needs mu held.
+func (p *pool) useLocked(job templateJob) *poolUse {
+	u := p.uses[job.shape]
+	if u == nil {
+		u = &poolUse{}
+		p.uses[job.shape] = u
+	}
+	u.job, u.last = job, p.now()
+	return u
 }
 
 // moveLocked does op on a machine. It needs mu held.

@@ -158,9 +158,12 @@ func TestPoolFollowsUse(t *testing.T) {
 	if b.settle() != 0 {
 		t.Error("machines wait that nobody asked for")
 	}
-	if b.claim(small) != nil {
-		t.Error("there was a machine before the first use")
+	b.set(func() { b.gone[small.shape] = true })
+	b.use(small) // its template is being made
+	if n := b.settle(); n != 0 {
+		t.Errorf("without a template %d machines wait", n)
 	}
+	b.set(func() { b.gone[small.shape] = false })
 	if n := b.settle(); n != 1 {
 		t.Errorf("after the first use %d machines wait", n)
 	}

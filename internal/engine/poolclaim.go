@@ -16,7 +16,11 @@ type waited struct {
 // claim gives the container a machine that waits, if there is one that fits: it
 // is then the plan's. One that turns out to have ended is as good as none.
 func (s *starter) claim(ctx context.Context, c *ctr, rec record, p *machinePlan) {
-	if p.job == nil || p.template == nil || len(rec.Layers) > vm.LayerSlots {
+	if p.job == nil || len(rec.Layers) > vm.LayerSlots {
+		return
+	}
+	if p.template == nil { // it is made after this start, and machines then
+		s.pool.use(*p.job)
 		return
 	}
 	m := s.pool.claim(*p.job)

@@ -30,7 +30,7 @@ func awaitMachines(t *testing.T, e *engine, n int) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d machines are to wait, but: %s; bothyd: %s", n, said, e.tail())
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(500 * time.Millisecond) // each look takes from those who make them
 	}
 }
 
