@@ -36,8 +36,9 @@ func (z *zygote) fits(spec *specs.Spec) bool {
 	if checkProcess(spec.Process) != nil {
 		return false
 	}
-	s, ok := shapeOf(spec)
-	return ok && z.shape.is(s) && preparePoints(spec)
+	wanted, ok := shapeOf(spec)
+	made, _ := shapeOf(z.spec)
+	return ok && made.is(wanted) && preparePoints(spec)
 }
 
 // become makes the container of a zygote: the first process then waits for
@@ -47,16 +48,18 @@ func (c *container) become(ctx context.Context, z *zygote) error {
 	if err != nil {
 		return errors.Join(err, z.discard())
 	}
-	if err := c.equip(z, st); err != nil {
+	err = c.equip(z, st)
+	if err == nil {
+		err = st.started()
+	}
+	if err != nil {
 		st.abandon()
 		return errors.Join(err, z.discard())
 	}
 	c.lc, c.cgroup, c.zygote = z.lc, z.cgroup, z
+	c.init.running(z.lp, z.pid, st)
+	go c.watch(c.init, z.ended)
 	c.options.mark("first process up to its exec")
-	if err := c.attach(c.init, z.lp, z.pid, st); err != nil { // it has ended the process
-		return errors.Join(err, c.destroy())
-	}
-	go c.watch(c.init)
 	return nil
 }
 

@@ -137,7 +137,7 @@ func (c *container) launch(ctx context.Context, p *process) error {
 	if err := c.attach(p, lp, pid, st); err != nil {
 		return err
 	}
-	go c.watch(p)
+	go c.watch(p, endOf(lp, pid, c.options.Reaper))
 	return nil
 }
 
@@ -177,11 +177,21 @@ func (c *container) attach(p *process, lp *libcontainer.Process, pid int, st *st
 	return nil
 }
 
+// endOf waits for a process's end, and tells the reaper of it.
+func endOf(lp *libcontainer.Process, pid int, r *Reaper) <-chan exit {
+	ended := make(chan exit, 1)
+	go func() {
+		ps, _ := lp.Wait() // the error only repeats the status
+		e := exitOf(ps, time.Now())
+		r.Release(pid)
+		ended <- e
+	}()
+	return ended
+}
+
 // watch waits for a process's end and reports it when its output is written.
-func (c *container) watch(p *process) {
-	ps, _ := p.lp.Wait() // the error only repeats the status
-	e := exitOf(ps, time.Now())
-	c.options.Reaper.Release(p.pid)
+func (c *container) watch(p *process, ended <-chan exit) {
+	e := <-ended
 	if p == c.init {
 		c.options.mark("first process ended")
 		c.ended()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -29,6 +30,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
+	// libcontainer enters containers' namespaces on whichever thread it gets, and
+	// leaves it there: it must not be the one that /proc/self speaks of.
+	runtime.LockOSThread()
 	os.Exit(m.Run())
 }
 

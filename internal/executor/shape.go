@@ -31,7 +31,7 @@ func shapeOf(spec *specs.Spec) (_ shape, ok bool) {
 	process.Args, process.Env, process.Cwd = nil, nil, ""
 	process.User = specs.User{Umask: spec.Process.User.Umask}
 	process.Rlimits, process.ConsoleSize = nil, nil
-	linux.CgroupsPath, linux.Resources = filepath.Dir(linux.CgroupsPath), nil
+	linux.CgroupsPath, linux.Resources = filepath.Dir(filepath.Join("/", linux.CgroupsPath)), nil
 	s.Process, s.Linux = &process, &linux
 	return shape{&s}, true
 }

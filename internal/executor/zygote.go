@@ -24,10 +24,11 @@ type zygote struct {
 	id     string // libcontainer's
 	dir    string // with the empty root file system
 	spec   *specs.Spec
-	shape  shape
 	lc     *libcontainer.Container
 	lp     *libcontainer.Process
 	pid    int
+	ended  <-chan exit // of the process; nil: it was not started
+	netns  string      // the path it was made with
 	cgroup cgroups.Manager
 	waiter *waiter.Waiter
 	inside *stand
@@ -54,12 +55,8 @@ func (s *Service) Prepare(path string) error {
 	z := &s.zygotes
 	z.making.Lock()
 	defer z.making.Unlock()
-	z.mu.Lock()
-	model, waiting := z.model, z.waiting
-	z.count++
-	id := fmt.Sprint("zygote-", z.count)
-	z.mu.Unlock()
-	if model == nil || waiting != nil {
+	id, model := z.next(path)
+	if model == nil {
 		return nil
 	}
 	made, err := s.makeZygote(id, model, path)
@@ -70,6 +67,23 @@ func (s *Service) Prepare(path string) error {
 	defer z.mu.Unlock()
 	z.waiting = made
 	return nil
+}
+
+// next gives the id and the model of the zygote to make; no model: there is none,
+// or a zygote waits that was made with the same network namespace. One with
+// another is of no use any more and ends.
+func (z *zygotes) next(netns string) (id string, model *specs.Spec) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if old := z.waiting; old != nil {
+		if old.netns == netns {
+			return "", nil
+		}
+		z.waiting = nil
+		z.ending.Go(func() { _ = old.discard() })
+	}
+	z.count++
+	return fmt.Sprint("zygote-", z.count), z.model
 }
 
 // learn remembers what the next zygote is to be like.
@@ -91,17 +105,17 @@ func (z *zygotes) take() *zygote {
 	return taken
 }
 
-// zygoteSpec is the spec of a container like the model, without what a zygote
-// gets later.
-func zygoteSpec(model *specs.Spec, id, netns string) (*specs.Spec, error) {
-	shape, ok := shapeOf(model)
+// zygoteSpec is the spec of a container like the model in the empty root file
+// system of dir, without what a zygote gets later.
+func zygoteSpec(model *specs.Spec, id, dir, netns string) (*specs.Spec, error) {
+	like, ok := shapeOf(model)
 	if !ok {
 		return nil, errors.New("the model cannot be made ahead")
 	}
-	spec := *shape.spec
-	linux := *spec.Linux
+	spec, process, linux := *like.spec, *like.spec.Process, *like.spec.Linux
+	spec.Root = &specs.Root{Path: filepath.Join(dir, rootfsDir)}
+	process.Cwd, process.Args = "/", []string{"waiter"} // launch knows better
 	linux.CgroupsPath = filepath.Join(linux.CgroupsPath, id)
-	linux.Resources = nil
 	if r := model.Linux.Resources; r != nil { // limits can be given later, but not taken away
 		linux.Resources = &specs.LinuxResources{Devices: r.Devices}
 	}
@@ -112,19 +126,15 @@ func zygoteSpec(model *specs.Spec, id, netns string) (*specs.Spec, error) {
 		}
 		linux.Namespaces = append(linux.Namespaces, n)
 	}
-	process := *spec.Process
-	process.Cwd = "/"
-	spec.Linux, spec.Process = &linux, &process
-	spec.Root = &specs.Root{Path: rootfsDir}
+	spec.Process, spec.Linux = &process, &linux
 	return &spec, nil
 }
 
 func (s *Service) makeZygote(id string, model *specs.Spec, netns string) (_ *zygote, err error) {
-	z := &zygote{id: id, dir: filepath.Join(s.options.Root, ".zygotes", id), reaper: s.options.Reaper}
-	if z.spec, err = zygoteSpec(model, id, netns); err != nil {
+	z := &zygote{id: id, dir: filepath.Join(s.options.Root, ".zygotes", id), netns: netns, reaper: s.options.Reaper}
+	if z.spec, err = zygoteSpec(model, id, z.dir, netns); err != nil {
 		return nil, err
 	}
-	z.spec.Root.Path = filepath.Join(z.dir, rootfsDir)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, z.discard())
@@ -133,14 +143,6 @@ func (s *Service) makeZygote(id string, model *specs.Spec, netns string) (_ *zyg
 	if err := os.MkdirAll(filepath.Join(z.spec.Root.Path, newRoot), 0o755); err != nil {
 		return nil, err
 	}
-	ours, theirs, err := waiter.New()
-	if err != nil {
-		return nil, err
-	}
-	z.waiter = ours
-	process := *z.spec.Process
-	process.Args = []string{"waiter"} // launch knows better
-	z.spec.Process = &process
 	config, err := containerConfig(id, z.dir, z.spec)
 	if err != nil {
 		return nil, err
@@ -148,39 +150,28 @@ func (s *Service) makeZygote(id string, model *specs.Spec, netns string) (_ *zyg
 	if z.lc, err = libcontainer.Create(s.options.Root, id, config); err != nil {
 		return nil, err
 	}
-	if err := z.launch(s.options.Waiter, s.filters, theirs); err != nil {
+	if err := z.launch(s.options.Waiter, s.filters); err != nil {
 		return nil, err
 	}
 	if z.inside, err = standIn(z.pid); err != nil {
 		return nil, err
 	}
-	if z.cgroup, err = cgroupOf(z.lc); err != nil {
-		return nil, err
-	}
-	z.spec.Root = nil
-	if z.shape, err = z.shapeMade(); err != nil {
-		return nil, err
-	}
-	return z, nil
-}
-
-// shapeMade is the shape that a container must have to be made of the zygote.
-func (z *zygote) shapeMade() (shape, error) {
-	spec := *z.spec
-	spec.Root = &specs.Root{}
-	s, ok := shapeOf(&spec)
-	if !ok {
-		return s, errors.New("it is of no shape")
-	}
-	return s, nil
+	z.cgroup, err = cgroupOf(z.lc)
+	return z, err
 }
 
 // launch starts the process and returns when it waits.
-func (z *zygote) launch(path string, filters *filter.Cache, theirs *os.File) error {
+func (z *zygote) launch(path string, filters *filter.Cache) error {
 	lp, err := newProcess(z.spec.Process)
 	if err != nil {
 		return err
 	}
+	ours, theirs, err := waiter.New()
+	if err != nil {
+		return err
+	}
+	defer theirs.Close()
+	z.waiter = ours
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -191,7 +182,6 @@ func (z *zygote) launch(path string, filters *filter.Cache, theirs *os.File) err
 		return err
 	}
 	defer program.Close()
-	defer theirs.Close()
 	lp.Init = true
 	lp.Stdin, lp.Stdout, lp.Stderr = null, null, null
 	if record := recordOf(filters, z.spec); record != nil {
@@ -205,13 +195,13 @@ func (z *zygote) launch(path string, filters *filter.Cache, theirs *os.File) err
 		if err := z.lc.Start(lp); err != nil {
 			return 0, err
 		}
-		z.lp = lp
 		z.pid, err = lp.Pid()
 		return z.pid, err
 	})
 	if err != nil {
 		return err
 	}
+	z.lp, z.ended = lp, endOf(lp, z.pid, z.reaper)
 	if err := z.lc.Exec(); err != nil {
 		return err
 	}
@@ -224,8 +214,7 @@ func (z *zygote) discard() error {
 	z.leave()
 	if z.lp != nil {
 		_ = z.lp.Signal(unix.SIGKILL)
-		_, _ = z.lp.Wait()
-		z.reaper.Release(z.pid)
+		<-z.ended
 	}
 	var err error
 	if z.lc != nil {

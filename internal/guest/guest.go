@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "bothy: only PID 1 of a virtual machine may become a guest")
 		os.Exit(1)
 	}
+	// libcontainer enters containers' namespaces on whichever thread it gets, and
+	// leaves it there: it must not be the one that /proc/self speaks of.
+	runtime.LockOSThread()
 	_, _ = os.Stdout.WriteString(upLine)
 	g := &guest{}
 	err := g.run()
