@@ -181,7 +181,7 @@ func accelArgs(m shimapi.Machine) ([]string, error) {
 }
 
 // translated is the memory in MiB for an emulated machine's translated code. A
-// container's start translates 50; with room for 24 it takes a third longer, and
+// container's start translates 50; with room for 24 it takes half as long again, and
 // an idle machine has 25 MiB less.
 func translated(m shimapi.Machine) int64 { return min(max(mebibytes(m.Memory)/16, 24), 128) }
 
