@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +52,27 @@ func TestMemoryComesBack(t *testing.T) {
 			t.Logf("%d MiB idle, %d with 1024 in use, %d after %s", idle>>20, full>>20, e.machineMemory(t, id)>>20, time.Since(freed).Round(100*time.Millisecond))
 		})
 	}
+}
+
+// TestLimitsSeen: a container sees the host's processors and its own limits, gets
+// 95 % of its memory, and is killed for more.
+func TestLimitsSeen(t *testing.T) {
+	inBothHomes(t, func(t *testing.T, e *engine, home string) {
+		limited := []string{"--isolation", home, "-m", "128m", "--memory-swap", "128m", "--cpus", "0.5", "busybox"}
+		const show = `nproc; cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null
+			cut -d' ' -f1 /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null
+			dd if=/dev/zero of=/dev/null bs=119M count=1 2>/dev/null && echo fits`
+		want := fmt.Sprintf("%d\n134217728\n50000\nfits", runtime.NumCPU())
+		if got := e.bothy(t, append(append([]string{"run", "--rm"}, limited...), "sh", "-c", show)...); got != want {
+			t.Errorf("it sees %q, want %q", got, want)
+		}
+		name := "greedy-" + home
+		e.removeLater(t, name)
+		r := e.run(t, "", "bothy", append(append([]string{"run", "--name", name}, limited...), "dd", "if=/dev/zero", "of=/dev/null", "bs=140M", "count=1")...)
+		if got := e.bothy(t, "inspect", "-f", "{{.State.ExitCode}} {{.State.OOMKilled}}", name); r.status != 137 || got != "137 true" {
+			t.Errorf("status %d, state %s", r.status, got)
+		}
+	})
 }
 
 // machineMemory is the memory in bytes that a container's machine has for itself.
