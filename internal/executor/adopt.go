@@ -15,21 +15,6 @@ import (
 // PhaseMovedIn is the phase that only a container has that is made of a zygote.
 const PhaseMovedIn = "container made ahead moved into its root file system"
 
-// fitting takes the zygote that waits if the container can be made of it. One
-// that doesn't fit is of no use to the next container either, more often than
-// not, and is in the way: it ends.
-func (c *container) fitting() *zygote {
-	z := c.zygotes.take()
-	if z == nil {
-		return nil
-	}
-	if z.fits(c.spec) {
-		return z
-	}
-	c.zygotes.ending.Go(func() { _ = z.discard() })
-	return nil
-}
-
 // fits says whether a container of that spec can be made of the zygote. The root
 // file system is mounted, and has by then all mount points that it needs.
 func (z *zygote) fits(spec *specs.Spec) bool {

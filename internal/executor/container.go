@@ -56,8 +56,12 @@ func (c *container) create(ctx context.Context) (err error) {
 	if err := makeMarker(c.spec.Root.Path, c.spec.Annotations[MarkerAnnotation]); err != nil {
 		return err
 	}
-	if z := c.fitting(); z != nil {
+	z := c.zygotes.take()
+	if z != nil && z.fits(c.spec) {
 		return c.become(ctx, z)
+	}
+	if z != nil { // the next container is more likely to be like this one
+		defer c.zygotes.end(z)
 	}
 	if err := c.createWhole(ctx); err != nil {
 		return err

@@ -80,7 +80,7 @@ func (z *zygotes) next(netns string) (id string, model *specs.Spec) {
 			return "", nil
 		}
 		z.waiting = nil
-		z.ending.Go(func() { _ = old.discard() })
+		z.end(old)
 	}
 	z.count++
 	return fmt.Sprint("zygote-", z.count), z.model
@@ -158,6 +158,11 @@ func (s *Service) makeZygote(id string, model *specs.Spec, netns string) (_ *zyg
 	}
 	z.cgroup, err = cgroupOf(z.lc)
 	return z, err
+}
+
+// end ends a zygote, in the background.
+func (z *zygotes) end(old *zygote) {
+	z.ending.Go(func() { _ = old.discard() }) // there is nobody to tell
 }
 
 // launch starts the process and returns when it waits.
