@@ -10,7 +10,7 @@ import (
 )
 
 // ownMemory makes a copy of a template's memory that no other machine shares a
-// page with. It takes 40 ms for 100 MiB. What the guest frees goes back to the
+// page with. It takes some tenths of a second. What the guest frees goes back to the
 // host without further ado: the file is the machine's.
 func ownMemory(template *os.File, size int64) (*os.File, error) {
 	f, err := memoryFile(size)
