@@ -50,6 +50,7 @@ type pair struct {
 	st    unix.Stat_t // of upper
 	lower *os.File    // nil: there is nothing
 	lowSt unix.Stat_t
+	hides bool // it is a directory of which, or of one above it, overlay hides what the lower has
 }
 
 func (p *pair) close() {
@@ -64,9 +65,10 @@ func (p *pair) whiteout() bool {
 	return p.st.Mode&unix.S_IFMT == unix.S_IFCHR && p.st.Rdev == 0
 }
 
-// opaque says that a directory hides the one below it.
+// opaque says that a file is a directory which hides the one below it. Overlay
+// marks no directories in one that is marked.
 func (p *pair) opaque() bool {
-	return hasXattr(p.upper, opaqueXattr, "y")
+	return isDir(&p.st) && hasXattr(p.upper, opaqueXattr, "y")
 }
 
 // whole refuses files that are not all in the upper side. The engine mounts
@@ -103,6 +105,7 @@ func (l *layers) pair(dir *pair, name string) (*pair, error) {
 		p.close()
 		return nil, err
 	}
+	p.hides = isDir(&p.st) && dir.hides || p.opaque()
 	return p, nil
 }
 
@@ -205,7 +208,7 @@ func (d *differ) directory(dir *pair, depth int) (ignored bool, err error) {
 		return false, err
 	}
 	all := map[string]bool{} // true: in the upper directory
-	if dir.lower != nil && isDir(&dir.lowSt) && dir.opaque() {
+	if dir.lower != nil && isDir(&dir.lowSt) && dir.hides {
 		below, err := names(dir.lower)
 		if err != nil {
 			return false, err

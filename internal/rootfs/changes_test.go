@@ -62,7 +62,7 @@ func (d dirs) diff(t *testing.T, ignore ...string) string {
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	d := sides(t)
-	for _, name := range []string{"/etc/passwd", "/etc/kept", "/etc/chmod", "/gone/x", "/deep/er/gone", "/again/old", "/again/both", "/file", "/up/f", "/etc/hosts.d/x"} {
+	for _, name := range []string{"/etc/passwd", "/etc/kept", "/etc/chmod", "/gone/x", "/deep/er/gone", "/again/old", "/again/both", "/again/sub/old", "/file", "/up/f", "/etc/hosts.d/x"} {
 		write(t, d.lower+name, "1")
 	}
 	write(t, d.upper+"/etc/passwd", "12")
@@ -71,6 +71,7 @@ func TestChanges(t *testing.T) {
 	write(t, d.upper+"/new/dir/f", "")
 	write(t, d.upper+"/again/both", "22")
 	write(t, d.upper+"/again/new", "")
+	write(t, d.upper+"/again/sub/new", "") // overlay does not mark this one
 	write(t, d.upper+"/file/now/a/dir", "")
 	write(t, d.upper+"/up/f", "1")
 	opaque(t, d.upper+"/again")
@@ -85,6 +86,9 @@ func TestChanges(t *testing.T) {
 C /again/both
 A /again/new
 D /again/old
+C /again/sub
+A /again/sub/new
+D /again/sub/old
 C /deep
 C /deep/er
 D /deep/er/gone
@@ -141,7 +145,7 @@ func TestChangesIgnore(t *testing.T) {
 func TestLayer(t *testing.T) {
 	t.Parallel()
 	d := sides(t)
-	for _, name := range []string{"/etc/passwd", "/gone", "/again/old", "/up/f"} {
+	for _, name := range []string{"/etc/passwd", "/gone", "/again/old", "/again/sub/old", "/up/f"} {
 		write(t, d.lower+name, "1")
 	}
 	write(t, d.upper+"/etc/passwd", "12")
@@ -149,14 +153,15 @@ func TestLayer(t *testing.T) {
 	opaque(t, d.upper+"/again")
 	whiteout(t, d.upper+"/gone")
 	whiteout(t, d.upper+"/never")
-	if err := errors.Join(os.Link(d.upper+"/etc/passwd", d.upper+"/z"), os.Mkdir(d.upper+"/up", 0o755)); err != nil {
+	if err := errors.Join(os.Link(d.upper+"/etc/passwd", d.upper+"/z"), os.Mkdir(d.upper+"/up", 0o755), os.Mkdir(d.upper+"/again/sub", 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	d.sameTimes(t, "/up")
+	d.sameTimes(t, "/up", "/again/sub") // overlay marks no directory in one that is marked
 	const want = `./ 5  
 again/ 5  
 again/.wh..wh..opq 0  
 again/new 0  n
+again/sub/ 5  
 etc/ 5  
 etc/passwd 0  12
 .wh.gone 0  

@@ -105,7 +105,7 @@ func (y *layerer) name(dir *pair, name string, depth int) error {
 	if err := y.file(p.upper, p.path[1:], &p.st); err != nil || !isDir(&p.st) {
 		return err
 	}
-	if p.lower != nil && p.opaque() {
+	if p.lower != nil && p.hides && !dir.hides {
 		if err := y.mark(path.Join(p.path, whiteoutOpaque)); err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func (y *layerer) name(dir *pair, name string, depth int) error {
 // same says that a directory was copied up and nothing of it changed but what
 // is ignored.
 func (y *layerer) same(p *pair) bool {
-	if !isDir(&p.st) || p.lower == nil || !sameLooks(&p.st, &p.lowSt) || p.opaque() {
+	if !isDir(&p.st) || p.lower == nil || !sameLooks(&p.st, &p.lowSt) || p.hides {
 		return false
 	}
 	all, err := names(p.upper)
