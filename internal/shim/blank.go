@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/manager"
 
@@ -123,20 +124,41 @@ func (m *pooledMachine) take(ctx context.Context, o homeOptions) (*home, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := group.Apply(m.Pid()); err != nil {
-		return nil, errors.Join(fmt.Errorf("moving QEMU to the container's cgroup: %w", err), group.Destroy())
-	}
-	go m.leave()
+	moved := make(chan error, 1)
+	go func() { // the kernel takes 10 ms
+		moved <- group.Apply(m.Pid())
+		o.trace.Mark(traceName, "machine in its cgroup")
+		m.leave()
+	}()
 	filter := compileFilter(ctx, o)
 	err = m.Assign(ctx, vm.Assignment{
 		ID: o.id, Bundle: o.bundle, Machine: *o.machine, Rootfs: o.rootfs, Streams: o.streams,
 		Filter: func() []byte { return <-filter }, Trace: guestTrace(o.trace),
 	})
+	o.trace.Mark(traceName, "machine has its disks")
 	if err == nil {
 		err = writeReport(o.bundle, m.Report())
 	}
 	if err != nil {
+		<-moved
 		return nil, err // the next machine will be in the cgroup
 	}
-	return machineHome(m.Machine, o.id, group), nil
+	h := machineHome(m.Machine, o.id, group)
+	h.TTRPCTaskService = movingTask{h.TTRPCTaskService, moved}
+	return h, nil
+}
+
+// movingTask is the task service of a machine that is on its way to another
+// cgroup: it has arrived when Create has.
+type movingTask struct {
+	taskAPI.TTRPCTaskService
+	moved <-chan error // one value
+}
+
+func (t movingTask) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
+	resp, err := t.TTRPCTaskService.Create(ctx, req)
+	if moveErr := <-t.moved; moveErr != nil && err == nil {
+		return nil, fmt.Errorf("moving QEMU to the container's cgroup: %w", moveErr)
+	}
+	return resp, err
 }
