@@ -15,6 +15,7 @@ import (
 	files "bothy/internal/rootfs"
 	"bothy/internal/shimapi"
 	"bothy/internal/shimclient"
+	"bothy/internal/spec"
 )
 
 // filesTries is how often the files of a container are looked for where they
@@ -115,6 +116,10 @@ func (s *Containers) read(ctx context.Context, c *ctr, req files.Request) (io.Re
 	if err != nil {
 		done()
 		return nil, nil, err
+	}
+	rec, _ := c.snapshot()
+	if rec.Home == spec.VM && req.Op != files.OpLayer { // the image store checks layers
+		r = files.Checked(r, req)
 	}
 	return archiveReader{r, done}, st, nil
 }

@@ -9,7 +9,8 @@
 // from outside go through openat2 with RESOLVE_IN_ROOT, and below that only
 // single names are opened, never through a symbolic link. Devices and pipes are
 // never opened at all. What is at the other end of the protocol may be a guest
-// that lies: Client bounds all that it reads into memory.
+// that lies: Client bounds all that it reads into memory, and Checked lets no
+// archive pass that would lead who unpacks it astray.
 //
 // The package knows nothing of containers' lifecycle, engines, images or
 // machines.

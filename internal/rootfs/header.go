@@ -20,10 +20,11 @@ const (
 )
 
 // travels says whether an extended attribute belongs to a file wherever it is:
-// not overlay's own, nor what a security module has given it here.
+// not overlay's own, nor what a security module has given it here. One that no
+// archive has a way to name stays too.
 func travels(name string) bool {
 	switch {
-	case strings.HasPrefix(name, overlayPrefix):
+	case strings.HasPrefix(name, overlayPrefix), strings.Contains(name, "="):
 		return false
 	case name == "security.capability", strings.HasPrefix(name, "user."), strings.HasPrefix(name, "trusted."):
 		return true

@@ -450,6 +450,7 @@ func TestEverythingTravels(t *testing.T) {
 		os.Chmod(from+"/f", 0o755|os.ModeSetuid),
 		unix.Setxattr(from+"/f", "security.capability", []byte(capability), 0),
 		unix.Setxattr(from+"/f", "user.x", []byte("y"), 0),
+		unix.Setxattr(from+"/f", "user.a=b", []byte("which no archive can say"), 0),
 		unix.UtimesNanoAt(unix.AT_FDCWD, from+"/f", stamp, 0),
 		unix.Mkfifo(from+"/fifo", 0o600),
 		unix.Mknod(from+"/null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))),
