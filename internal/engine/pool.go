@@ -32,8 +32,9 @@ const (
 
 // poolPrivate is the memory in bytes that a waiting machine is expected to have
 // for itself, beyond what it shares with its template: what QEMU and the guest
-// write by then, translated code and the shim included.
-const poolPrivate = 96 << 20
+// write by then, translated code and the shim included: an emulated one of 2 GiB
+// has 187 MiB.
+const poolPrivate = 192 << 20
 
 // waitingMachine is a shim with a machine that waits; package shimclient has the
 // real one.
