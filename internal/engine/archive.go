@@ -149,7 +149,7 @@ func (s *Containers) ExtractArchive(ctx context.Context, ref, path string, o eng
 	if err != nil {
 		return err
 	}
-	defer tar.Close()
+	defer func() { go tar.Close() }() // which waits for the client to send, or to go
 	client, done, err := s.connectFiles(ctx, c)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package engine
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -270,5 +271,22 @@ func TestCommitPauses(t *testing.T) {
 	}
 	if st := r.state("web"); !st.Running || st.Paused {
 		t.Errorf("%+v", st)
+	}
+}
+
+// An archive that is refused is answered, whether its sender goes on or not.
+func TestExtractArchiveThatStandsStill(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.create("web", container.HostConfig{})
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	rest, sender := io.Pipe()
+	defer sender.Close()
+	if err := r.ExtractArchive(t.Context(), "web", "/none", engineapi.ExtractRequest{}, io.MultiReader(&packed, rest)); !errdefs.IsNotFound(err) {
+		t.Error(err)
 	}
 }

@@ -156,7 +156,12 @@ func (a *ahead) Read(p []byte) (int, error) {
 		if a.buf != nil {
 			a.free <- a.buf[:cap(a.buf)]
 		}
-		next := <-a.pieces
+		var next piece
+		select {
+		case next = <-a.pieces:
+		case <-a.stop:
+			return 0, os.ErrClosed
+		}
 		a.buf, a.cur, a.err = next.b, next.b, next.err
 	}
 	n := copy(p, a.cur)
@@ -175,7 +180,8 @@ func fill(r io.Reader, buf []byte) (n int, err error) {
 	return n, err
 }
 
-// Close stops the goroutine. It waits for a read that is under way.
+// Close stops the goroutine, and a Read that waits for it. It waits for a read of
+// what is unpacked that is under way.
 func (a *ahead) Close() error {
 	close(a.stop)
 	<-a.done
