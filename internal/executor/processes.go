@@ -130,12 +130,12 @@ func userNames(root string) map[uint32]string {
 		return names
 	}
 	defer file.Close()
-	list, _ := user.ParsePasswd(file)
-	for _, u := range list {
+	_, _ = user.ParsePasswdFilter(file, func(u user.User) bool {
 		if _, ok := names[uint32(u.Uid)]; !ok {
 			names[uint32(u.Uid)] = u.Name
 		}
-	}
+		return false
+	})
 	return names
 }
 
@@ -146,11 +146,11 @@ func groupNames(root string) map[uint32]string {
 		return names
 	}
 	defer file.Close()
-	list, _ := user.ParseGroup(file)
-	for _, g := range list {
+	_, _ = user.ParseGroupFilter(file, func(g user.Group) bool {
 		if _, ok := names[uint32(g.Gid)]; !ok {
 			names[uint32(g.Gid)] = g.Name
 		}
-	}
+		return false
+	})
 	return names
 }

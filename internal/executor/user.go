@@ -80,8 +80,12 @@ func appendGid(gids []uint32, gid uint32) []uint32 {
 	return append(gids, gid)
 }
 
-// openInRoot opens a file for reading with symbolic links meaning what they
-// mean inside root. A file that isn't there is an empty one.
+// maxUserFile bounds in bytes a file of users or groups, which the container can
+// write: what reads it keeps some of it.
+const maxUserFile = 4 << 20
+
+// openInRoot opens a file of users or groups for reading, with symbolic links
+// meaning what they mean inside root. A file that isn't there is an empty one.
 func openInRoot(root, path string) (io.ReadCloser, error) {
 	handle, err := pathrs.OpenInRoot(root, path)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
@@ -99,9 +103,17 @@ func openInRoot(root, path string) (io.ReadCloser, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errorf(errdefs.ErrInvalidArgument, "%s of the image is not a regular file", path)
 	}
+	if info.Size() > maxUserFile {
+		return nil, errorf(errdefs.ErrInvalidArgument, "%s of the image has more than %d bytes", path, maxUserFile)
+	}
 	f, err := pathrs.Reopen(handle, os.O_RDONLY)
 	if err != nil {
 		return nil, wrap(err, "opening %s of the image", path)
 	}
-	return f, nil
+	return boundedFile{io.LimitReader(f, maxUserFile), f}, nil // it may grow meanwhile
+}
+
+type boundedFile struct {
+	io.Reader
+	io.Closer
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,4 +112,20 @@ func FuzzResolveUser(f *testing.F) {
 			t.Errorf("%q in %q: %v", name, passwd, err)
 		}
 	})
+}
+
+// A container writes its own files of users: one without end is not read.
+func TestUserFileIsBounded(t *testing.T) {
+	t.Parallel()
+	root := etc(t, "app:x:5:5::/:/bin/sh\n", "")
+	if err := os.Truncate(filepath.Join(root, "etc/passwd"), maxUserFile+1); err != nil {
+		t.Fatal(err)
+	}
+	u := specs.User{Username: "app"}
+	if err := resolveUser(root, &u, ""); !errors.Is(err, errdefs.ErrInvalidArgument) || !strings.Contains(err.Error(), "more than") {
+		t.Error(err)
+	}
+	if names := userNames(root); len(names) != 0 {
+		t.Errorf("%d names", len(names))
+	}
 }

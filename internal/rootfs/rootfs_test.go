@@ -507,6 +507,13 @@ func TestOwner(t *testing.T) {
 			t.Errorf("%s: %d:%d, %v", name, st.Uid, st.Gid, err)
 		}
 	}
+	if err := os.Truncate(root+"/etc/passwd", maxUserFile+1); err != nil {
+		t.Fatal(err)
+	}
+	err = connect(t, dirs{view: root}).Unpack(context.Background(), Request{Path: "/", Owner: "app"}, archive(t, "g=1"))
+	if !errdefs.IsInvalidArgument(err) || !strings.Contains(err.Error(), "more than") {
+		t.Error(err)
+	}
 }
 
 func TestRefusesRequests(t *testing.T) {

@@ -223,7 +223,11 @@ func (t tree) owner(name string) (*owner, error) {
 	return &owner{u.Uid, u.Gid}, nil
 }
 
-// read opens a regular file; what is none is empty.
+// maxUserFile bounds in bytes a file of users or groups, of which the parser
+// keeps some.
+const maxUserFile = 4 << 20
+
+// read opens a file of users or groups; what is no regular file is empty.
 func (t tree) read(name string) io.ReadCloser {
 	none := io.NopCloser(errReader{io.EOF})
 	handle, err := t.open(name, unix.O_PATH)
@@ -231,14 +235,21 @@ func (t tree) read(name string) io.ReadCloser {
 		return none
 	}
 	defer handle.Close()
-	if st, err := fstat(handle); err != nil || !isReg(&st) {
+	st, err := fstat(handle)
+	if err != nil || !isReg(&st) {
 		return none
+	}
+	if st.Size > maxUserFile {
+		return io.NopCloser(errReader{fmt.Errorf("%s has more than %d bytes", name, maxUserFile)})
 	}
 	file, err := reopen(handle, unix.O_RDONLY)
 	if err != nil {
 		return none
 	}
-	return file
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(file, maxUserFile), file}
 }
 
 type errReader struct{ err error }
