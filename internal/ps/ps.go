@@ -9,7 +9,10 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"bothy/internal/shimapi"
 )
@@ -39,6 +42,7 @@ func (f Format) Table(processes []Process, now time.Time) (titles []string, line
 	return titles, lines
 }
 
+// cell is what a column shows of a process, one line of text.
 func (c column) cell(p Process, now time.Time) string {
 	switch {
 	case c.show == nil:
@@ -46,5 +50,16 @@ func (c column) cell(p Process, now time.Time) string {
 	case p.Info == nil:
 		return "?"
 	}
-	return c.show(p, now)
+	return printable(c.show(p, now))
+}
+
+// printable shows by a question mark what is no character of a line of text: a
+// process names itself, and what it says ends on somebody's terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }

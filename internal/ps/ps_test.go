@@ -135,3 +135,19 @@ func FuzzParseFormat(f *testing.F) {
 		}
 	})
 }
+
+// What a process, or its machine, says of itself does nothing to a terminal.
+func TestTableIsText(t *testing.T) {
+	t.Parallel()
+	f, err := ParseFormat("-o pid,comm,args,user,s,tty")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := "\x1b[2Jé\n\u0085\xff\u202e."
+	_, lines := f.Table([]Process{{Pid: 1, Info: &shimapi.Process{Name: bad, Args: bad, EUser: bad, State: bad, TTY: bad}}}, noon)
+	for _, cell := range lines[0][1:] {
+		if cell != "?[2Jé????." {
+			t.Errorf("%q", cell)
+		}
+	}
+}
