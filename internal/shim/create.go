@@ -3,6 +3,7 @@ package shim
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -100,7 +101,7 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	}); err != nil {
 		return nil, nil, err
 	}
-	resp, err := t.home.Create(ctx, inner)
+	resp, err := t.makeContainer(ctx, inner)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -108,6 +109,21 @@ func (s *service) create(ctx context.Context, req *taskAPI.CreateTaskRequest) (_
 	go s.follow(t, p)
 	s.closeNetwork()
 	return t, resp, nil
+}
+
+// makeContainer makes the container in the task's home, or in a second one where
+// the first turns out to be none.
+func (t *task) makeContainer(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
+	resp, err := t.home.Create(ctx, req)
+	if err == nil || t.home.second == nil {
+		return resp, err
+	}
+	second, secondErr := t.home.second(ctx)
+	if second == nil {
+		return nil, errors.Join(err, secondErr)
+	}
+	t.home = second
+	return second.Create(ctx, req)
 }
 
 // closeNetwork lets go of what the container's home has by now: a tap has to go

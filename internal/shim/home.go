@@ -40,6 +40,9 @@ type home struct {
 	// close frees what the home holds, once its container is deleted or could
 	// not be made.
 	close func() error
+	// second starts another home where this one has ended before it did anything
+	// for the container; nil if that is no use.
+	second func(context.Context) (*home, error)
 	// drop is a close that neither needs the container deleted nor keeps what it
 	// has written; nil where deleting is as cheap.
 	drop func() error
@@ -54,6 +57,7 @@ type homeOptions struct {
 	streams    streams
 	filters    string          // see shimapi.CreateOptions
 	trace      *trace.Timeline // nil: none
+	booted     string          // why a machine is to boot although it has a template; "": it need not
 }
 
 // newHome makes a home. If it fails, nothing is left.
@@ -104,6 +108,9 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 	}
 	config.Trace = guestTrace(o.trace)
 	config.Taps, config.Template = splitFiles(o.machine, o.network)
+	if o.booted != "" {
+		config.Template, config.Reason = nil, o.booted
+	}
 	machine, err := vm.Boot(ctx, config)
 	if err != nil {
 		return nil, errors.Join(err, group.Destroy())
@@ -111,6 +118,16 @@ func vmHome(ctx context.Context, o homeOptions) (*home, error) {
 	h := machineHome(machine, o.id, group)
 	if err := writeReport(o.bundle, machine.Report()); err != nil {
 		return nil, errors.Join(err, h.close())
+	}
+	h.second = func(ctx context.Context) (*home, error) {
+		if !machine.Stillborn() {
+			return nil, nil
+		}
+		o.booted = "going on from the template: " + machine.Err().Error()
+		if err := h.close(); err != nil {
+			return nil, err
+		}
+		return vmHome(ctx, o)
 	}
 	return h, nil
 }

@@ -44,6 +44,8 @@ type Config struct {
 	// Trace, if not nil, is told of each phase of the start in the guest, with the
 	// time as package trace has it.
 	Trace func(at time.Duration, phase string)
+	// Reason, if not "", is why the machine boots although there is a template.
+	Reason string
 	// Template, if not nil, is what the machine goes on from. If it cannot, it
 	// boots; see Report. The files stay the caller's.
 	Template *Template
@@ -84,7 +86,7 @@ func Boot(ctx context.Context, c Config) (*Machine, error) {
 	expired := fmt.Errorf("the guest kernel did not answer within %s; its console is in %s", timeout, consolePath(c.Bundle))
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, expired)
 	defer cancel()
-	report := shimapi.MachineReport{Version: shimapi.Version}
+	report := shimapi.MachineReport{Version: shimapi.Version, Reason: c.Reason}
 	if c.Template != nil {
 		m, err := restore(ctx, c)
 		if err == nil {

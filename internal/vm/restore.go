@@ -63,6 +63,13 @@ func resume(ctx context.Context, c Config) (*Machine, error) {
 	return m, nil
 }
 
+// Stillborn says that a machine went on from its template and ended before its
+// guest did anything for a container: the template is of no use, and another
+// machine can be booted in its place.
+func (m *Machine) Stillborn() bool {
+	return m.report.Restored && !m.report.Pooled && m.Err() != nil && m.task.exchange.silent()
+}
+
 // reopened opens a file once more, with an offset of its own.
 func reopened(f *os.File) (*os.File, error) {
 	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))

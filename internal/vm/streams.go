@@ -39,6 +39,14 @@ type exchange struct {
 	streams   Streams
 	trace     func(at time.Duration, phase string) // nil: nobody asks
 	announced map[link.Header]*stdio
+	opened    bool // the guest has opened a process's stream
+}
+
+// silent says that the guest has opened no process's stream.
+func (x *exchange) silent() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return !x.opened
 }
 
 // setStreams changes what streams opened from now on connect to.
@@ -101,6 +109,7 @@ func (x *exchange) take(h link.Header) (*stdio, bool) {
 	defer x.mu.Unlock()
 	s, ok := x.announced[h]
 	delete(x.announced, h)
+	x.opened = x.opened || h.Name != shimapi.TraceStream
 	return s, ok
 }
 

@@ -60,24 +60,30 @@ var _ taskAPI.TTRPCTaskService = (*guestTask)(nil)
 
 // newGuestTask opens the session's task stream and begins to serve its others.
 func newGuestTask(m *Machine, session *yamux.Session) (*guestTask, error) {
-	stream, err := session.OpenStream()
-	if err != nil {
-		return nil, err
-	}
-	if err := link.WriteHeader(stream, link.Header{Kind: link.Task}); err != nil {
-		return nil, err
-	}
-	conn := ttrpc.NewClient(stream)
 	t := &guestTask{
 		machine:  m,
-		stream:   stream,
-		conn:     conn,
-		client:   taskAPI.NewTTRPCTaskClient(conn),
 		exchange: &exchange{streams: m.config.Streams, trace: m.config.Trace, announced: map[link.Header]*stdio{}},
 		stdio:    map[processKey]*stdio{},
 	}
+	if err := t.open(session); err != nil {
+		return nil, err
+	}
 	go t.exchange.accept(session, m.giveUp)
 	return t, nil
+}
+
+// open opens the task stream. Calls that are made use it from then on.
+func (t *guestTask) open(session *yamux.Session) error {
+	stream, err := session.OpenStream()
+	if err != nil {
+		return err
+	}
+	if err := link.WriteHeader(stream, link.Header{Kind: link.Task}); err != nil {
+		return err
+	}
+	t.stream, t.conn = stream, ttrpc.NewClient(stream)
+	t.client = taskAPI.NewTTRPCTaskClient(t.conn)
+	return nil
 }
 
 // Task is the guest's task service. Its Create takes the request that the

@@ -94,7 +94,10 @@ func (c TemplateConfig) keep(ctx context.Context, t *Template) error {
 		return err
 	}
 	go m.watch()
-	err = m.rehearse(ctx, c.Practice, c.Disk)
+	err = m.changeStream(ctx)
+	if err == nil {
+		err = m.rehearse(ctx, c.Practice, c.Disk)
+	}
 	if err == nil {
 		err = m.leave(ctx)
 	}
@@ -110,6 +113,17 @@ func (c TemplateConfig) keep(ctx context.Context, t *Template) error {
 	}
 	m.Kill()
 	return err
+}
+
+// changeStream makes the machine's calls go over its link's second stream. The
+// first is what a host that goes on from the template opens: in the guest it
+// must be long gone, and the guest may be kept while the last one is just being
+// put away.
+func (m *Machine) changeStream(ctx context.Context) error {
+	if err := m.leave(ctx); err != nil {
+		return err
+	}
+	return m.task.open(m.session)
 }
 
 // leave lets go of the guest, as one that goes on from it finds it: with no host
@@ -154,10 +168,6 @@ func memoryFile(size int64) (*os.File, error) {
 	}
 	return f, nil
 }
-
-// NewMemory makes an empty memory file for a template of size bytes, to be
-// filled and sealed.
-func NewMemory(size int64) (*os.File, error) { return memoryFile(size) }
 
 // Seal makes a template's memory immutable, for machines that may not write to
 // what others share. No process may have it mapped writable.

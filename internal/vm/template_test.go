@@ -3,6 +3,7 @@ package vm_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	taskAPI "github.com/containerd/containerd/api/runtime/task/v3"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	"bothy/internal/shimapi"
@@ -119,6 +121,7 @@ func TestTemplate(t *testing.T) {
 	t.Run("siblings", func(t *testing.T) { siblings(ctx, t, k) })
 	t.Run("used disk", func(t *testing.T) { usedDisk(ctx, t, k) })
 	t.Run("assigned", func(t *testing.T) { assigned(ctx, t, k) })
+	t.Run("broken memory", func(t *testing.T) { brokenMemory(ctx, t, k) })
 	t.Run("broken state", func(t *testing.T) { brokenState(ctx, t, k) })
 }
 
@@ -192,6 +195,28 @@ func assigned(ctx context.Context, t *testing.T, k kept) {
 		t.Errorf("it came up like this: %+v", r)
 	}
 	m.Close()
+}
+
+// brokenMemory goes on where there is nothing to go on from: QEMU cannot tell,
+// the guest's processor does.
+func brokenMemory(ctx context.Context, t *testing.T, k kept) {
+	c := k.machine(t, newMemStreams(""))
+	fd, err := unix.MemfdCreate("empty", unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := os.NewFile(uintptr(fd), "empty")
+	defer memory.Close()
+	if err := errors.Join(memory.Truncate(c.Machine.Memory), memory.Chmod(0o666)); err != nil {
+		t.Fatal(err)
+	}
+	c.Template = &vm.Template{Memory: memory, State: k.template.State}
+	m := boot(t, c)
+	writeSpec(t, c.Bundle, "true")
+	_, err = m.Task().Create(ctx, &taskAPI.CreateTaskRequest{ID: c.ID, Bundle: c.Bundle, Rootfs: c.Rootfs, Stdout: "out", Stderr: "err"})
+	if err == nil || !m.Stillborn() {
+		t.Errorf("creating a container in it: %v; stillborn: %v", err, m.Stillborn())
+	}
 }
 
 // brokenState boots where the template is of no use.
