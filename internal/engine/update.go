@@ -101,9 +101,10 @@ func (s *Containers) updateRunning(ctx context.Context, c *ctr, rec record) erro
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	if _, err := t.Update(ctx, req); hasEnded(err) {
-		return nil // they are for its next start
-	} else if err != nil {
+	switch _, err := t.Update(ctx, req); {
+	case errdefs.IsNotFound(err), errdefs.IsFailedPrecondition(err):
+		return nil // it has ended: they are for its next start
+	case err != nil: // of a connection that broke too: nobody knows what holds
 		return err
 	}
 	if memory > 0 {

@@ -18,6 +18,9 @@ import (
 	"bothy/internal/shimapi"
 )
 
+// brokenAt is the limit at which Update's connection breaks.
+const brokenAt = 512 << 20
+
 // Update refuses limits of more than a gigabyte.
 func (t fakeTask) Update(_ context.Context, req *taskAPI.UpdateTaskRequest) (*emptypb.Empty, error) {
 	var limits specs.LinuxResources
@@ -26,6 +29,9 @@ func (t fakeTask) Update(_ context.Context, req *taskAPI.UpdateTaskRequest) (*em
 	}
 	if *limits.Memory.Limit > 1<<30 {
 		return nil, errors.New("too much")
+	}
+	if *limits.Memory.Limit == brokenAt {
+		return nil, errdefs.ErrUnavailable
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -71,8 +77,11 @@ func TestUpdate(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "Cannot update container ") || !strings.HasSuffix(err.Error(), "too much") {
 		t.Errorf("one that its shim refuses: %v", err)
 	}
+	if _, err = r.UpdateContainer(ctx, "web", memory(brokenAt)); !errdefs.IsUnavailable(err) {
+		t.Errorf("a connection that breaks: %v", err)
+	}
 	if got, _ := held(); got != 300<<20 {
-		t.Errorf("after a change that failed: %d", got)
+		t.Errorf("after changes that failed: %d", got)
 	}
 	_, err = r.UpdateContainer(ctx, "web", container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: "always"}})
 	if !errdefs.IsNotImplemented(err) {
