@@ -123,13 +123,14 @@ const (
 	killTimeout   = 5 * time.Second
 )
 
-// soon is forward for a call that a guest answers at once if it is well.
+// soon is forward for a call that a guest answers within a limit if it is well.
 func soon[Req, Resp any](ctx context.Context, t *guestTask, limit time.Duration, call func(context.Context, Req) (Resp, error), req Req) (Resp, error) {
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	resp, err := forward(bounded, t, call, req)
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
-		err = fmt.Errorf("the guest in the virtual machine of %s did not answer within %s: %w", t.machine.config.ID, limit, context.DeadlineExceeded)
+		err = fmt.Errorf("the guest in the virtual machine of %s did not answer within %s; its console is in %s: %w",
+			t.machine.config.ID, limit, consolePath(t.machine.config.Bundle), context.DeadlineExceeded)
 	}
 	return resp, err
 }
@@ -239,7 +240,7 @@ func (t *guestTask) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) 
 	if t.machine.config.Trace != nil {
 		t.exchange.announce("", shimapi.TraceStream, "")
 	}
-	resp, err := forward(ctx, t, t.client.Create, inner)
+	resp, err := soon(ctx, t, t.machine.config.Machine.BootTimeout, t.client.Create, inner)
 	if err != nil {
 		t.forget(req.ID, "")
 	}
