@@ -24,7 +24,7 @@ func TestNamesOfNothing(t *testing.T) {
 		"start nothing-here":                "No such container: nothing-here",
 		"image inspect nothing-here":        "nothing-here",
 		"volume inspect nothing-here":       "no such volume",
-		"update --memory 1g nothing-here":   "make a new one with other limits",
+		"update --memory 1g nothing-here":   "No such container: nothing-here",
 		"run --rm --name x busybox true":    "Invalid container name (x)",
 		"images --filter reference=[broken": "reference=[broken",
 	} {

@@ -343,7 +343,8 @@ func TestBadBodies(t *testing.T) {
 		{"POST", "/v1.45/containers/create", []byte(`{"Image":"no/such:image"}`), 404},
 		{"GET", "/v1.45/containers/none/json", nil, 404},
 		{"GET", "/v9.99/info", nil, 400},
-		{"POST", "/v1.45/commit", nil, 501},
+		{"POST", "/v1.45/commit", nil, 404},
+		{"POST", "/v1.45/volumes/create", []byte("{}"), 501},
 		{"GET", "/v1.45/nonsense", nil, 404},
 	}
 	for _, c := range cases {

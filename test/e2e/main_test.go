@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,8 +36,13 @@ func TestMain(m *testing.M) {
 }
 
 // runPrefix begins the name of a run's directory and cgroup, and so stands in
-// the arguments of every process and the path of every mount.
+// the arguments of every process and the path of every mount. The run's own
+// number, the first process's id, follows it and a dash: others may run at the
+// same time.
 const runPrefix = "bothy-e2e-"
+
+// runEnv is that number's name in the environment.
+const runEnv = "BOTHY_E2E_RUN"
 
 // runTests starts this program again inside its own namespaces and compares
 // the host before and after.
@@ -51,7 +57,8 @@ func runTests() int {
 		return 1
 	}
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), roleEnv+"=init")
+	run := strconv.Itoa(os.Getpid())
+	cmd.Env = append(os.Environ(), roleEnv+"=init", runEnv+"="+run)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWPID, Unshareflags: unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
 	status := 0
@@ -69,7 +76,7 @@ func runTests() int {
 	}
 	for _, left := range after.since(before) {
 		// What else comes and goes on this host is not the tests'.
-		if strings.Contains(left, runPrefix) {
+		if strings.Contains(left, runPrefix+run+"-") {
 			fmt.Fprintln(os.Stderr, "e2e: left behind on the host:", left)
 			status = 1
 		}
@@ -111,7 +118,7 @@ func runInit() int {
 
 // runInside is the suite proper.
 func runInside(m *testing.M) int {
-	dir, err := os.MkdirTemp("", runPrefix)
+	dir, err := os.MkdirTemp("", runPrefix+os.Getenv(runEnv)+"-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1

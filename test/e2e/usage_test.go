@@ -19,6 +19,11 @@ func TestTop(t *testing.T) {
 	inBothHomes(t, func(t *testing.T, e *engine, home string) {
 		name := e.sleeper(t, "top", home)
 		e.bothy(t, "exec", "-d", "-u", "1000", name, "sleep", "2000")
+		for deadline := time.Now().Add(patience); strings.Contains(e.bothy(t, "top", name), ":INIT]"); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the command in the container does not become its program")
+			}
+		}
 		for options, want := range map[string]string{
 			"":                      "UID PID PPID C STIME TTY TIME CMD",
 			"aux":                   "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND",
