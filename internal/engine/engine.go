@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/opencontainers/go-digest"
 
@@ -102,7 +103,7 @@ func (e *Engine) assemble(ctx context.Context, opts Options, images imageStore, 
 	e.Containers = &Containers{
 		opts: opts, files: files, index: newIndex(), execs: newExecRegistry(), images: images, bus: bus, log: opts.Log, ctx: life,
 		starter: &starter{
-			opts: opts, networks: networks, shims: shims, machines: newMachines(opts), host: h, program: e.program, bus: bus, log: opts.Log,
+			opts: opts, networks: networks, shims: shims, machines: newMachines(opts), gate: newGate(runtime.NumCPU()), host: h, program: e.program, bus: bus, log: opts.Log,
 		},
 	}
 	e.Execs, e.Usage = &Execs{containers: e.Containers}, &Usage{containers: e.Containers}

@@ -33,6 +33,7 @@ type starter struct {
 	shims    shims
 	machines *machines
 	pool     *pool // nil: no machines wait
+	gate     gate  // for machines
 	host     host
 	program  *os.File // the shim, sealed: every container runs the same copy
 	bus      *event.Bus
@@ -62,10 +63,17 @@ func (s *Containers) start(ctx context.Context, c *ctr) error {
 	c.trace = s.starter.openTrace(c.id, asked)
 	c.setStarting(true)
 	defer c.setStarting(false)
+	rec, _ := c.snapshot()
+	if rec.Home == spec.VM {
+		leave, err := s.starter.gate.enter(ctx)
+		if err != nil {
+			return s.startFailed(c, rec, err)
+		}
+		defer leave()
+	}
 	// A client that goes away does not leave half a start.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
-	rec, _ := c.snapshot()
 	r, err := s.starter.start(ctx, c, rec)
 	if err != nil {
 		return s.startFailed(c, rec, err)
