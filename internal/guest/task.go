@@ -49,6 +49,7 @@ func newTask(s *executor.Service, t *tracer, n *networks, host streams) *task {
 // container from them.
 func (t *task) Create(ctx context.Context, req *taskAPI.CreateTaskRequest) (*taskAPI.CreateTaskResponse, error) {
 	t.trace.mark("create")
+	defer watch("making the container " + req.ID)()
 	if err := t.reserve(req.ID); err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
